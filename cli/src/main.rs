@@ -1,0 +1,3 @@
+//! The recourse binary.
+
+fn main() {}

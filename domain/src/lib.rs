@@ -1,0 +1,1 @@
+//! The business rules: product, stock, order, payment. Pure.

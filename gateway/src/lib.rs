@@ -1,0 +1,1 @@
+//! The single way in: routing, limits, conventions, and the log as HTTP.

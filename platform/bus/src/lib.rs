@@ -1,0 +1,17 @@
+//! Commands and events on their way to whoever acts on them.
+//!
+//! ```text
+//! saga's stream ──▶ outgoing commands, in log order ──▶ command services
+//! event store   ──▶ events, in log order            ──▶ orchestrator
+//! ```
+//!
+//! The event store is the outbox: nothing is ever published that is not an event there. On
+//! the embedded engines the bus *is* the store's tail ([`embedded`]); between processes a
+//! relay carries the same records through Kafka. Either way a consumer gets everything at
+//! least once and in order, and commits how far its *effects* have gone.
+
+mod command;
+mod port;
+
+pub use command::{Command, Json};
+pub use port::{Bus, BusError, Consumer, Deliveries, Delivery};

@@ -1,0 +1,95 @@
+//! The port: what services ask of a bus.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use recourse_event_store::{Filter, Mark, Position, RecordedEvent, StoreError};
+
+use crate::Command;
+
+/// A command as it arrives.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The command.
+    pub command: Command,
+    /// Where it stands in the order of all commands.
+    pub mark: Mark,
+    /// The event of the saga's stream that carries it: its saga, correlation and cause.
+    pub event: Arc<RecordedEvent>,
+}
+
+/// Some messages in log order, and how far the log was considered to find them.
+#[derive(Clone, Debug)]
+pub struct Deliveries<T> {
+    /// The messages.
+    pub messages: Vec<T>,
+    /// Everything up to here was considered: what to commit once the effects are durable.
+    pub considered: Position,
+    /// That the consumer had caught up with the log when this was answered.
+    pub at_end: bool,
+}
+
+/// Why the bus cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The store behind it cannot.
+    #[error("the bus cannot read the event store")]
+    Store(#[from] StoreError),
+    /// A record is missing: a consumer that went on would let a mark seal the gap.
+    #[error("a record is missing between {after} and {next}")]
+    Gap {
+        /// The last that was seen.
+        after: Position,
+        /// The next that came.
+        next: Position,
+    },
+    /// A record is not what its place says.
+    #[error("the record at {position} cannot be read")]
+    Malformed {
+        /// Where it stands.
+        position: Position,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// How far a group has come cannot be kept or believed.
+    #[error("the checkpoint of `{group}` cannot be used: {reason}")]
+    Checkpoint {
+        /// The group.
+        group: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+/// The bus.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// The commands for aggregates of these categories, after what `group` has committed.
+    async fn commands(
+        &self,
+        group: &str,
+        categories: &[&str],
+    ) -> Result<Box<dyn Consumer<Delivery>>, BusError>;
+
+    /// The events that a filter wants, after `after` (exclusive). Who consumes these keeps
+    /// its own checkpoint beside what it derives from them.
+    async fn events(
+        &self,
+        after: Position,
+        filter: Filter,
+    ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError>;
+}
+
+/// One member of a group.
+#[async_trait]
+pub trait Consumer<T>: Send {
+    /// Waits for more. At least once, in log order; may be dropped while it waits.
+    ///
+    /// # Errors
+    /// After any error the consumer is done: ask the bus for a new one.
+    async fn next(&mut self) -> Result<Deliveries<T>, BusError>;
+
+    /// Says that everything up to `considered` has had its effect, durably. Cheap: kept in
+    /// memory and written now and then. A no-op for consumers that keep their own checkpoint.
+    async fn commit(&mut self, considered: Position) -> Result<(), BusError>;
+}

@@ -1,0 +1,1 @@
+//! The read models: orders, sagas, stock, products; and the queries on them.
