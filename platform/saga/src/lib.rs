@@ -1,1 +1,19 @@
-//! The saga engine: definitions as data, a pure reaction, and the harness that explores it.
+//! The saga engine: definitions as data, and one pure reaction.
+//!
+//! ```text
+//! starting event ─┐
+//! answer ─────────┤
+//! cancellation ───┼▶ react(definition, state, input, now) ─▶ [saga events] ─▶ fold ─▶ state
+//! time ───────────┘                                           └ carry the commands
+//! ```
+//!
+//! A saga is the fold of its stream `saga-<id>`. One input makes one event, which says what
+//! came in and carries the commands that follow from it, and, where it ends or cannot go on, a
+//! second one that says so. Nothing here does I/O or reads a clock.
+
+mod event;
+
+pub use event::{
+    Answer, Answered, AttentionNeeded, CancellationNoted, Compensated, Completed, Direction, Event,
+    Overdue, Parked, Resent, SentCommand, Started, TimedOut, commands_of,
+};

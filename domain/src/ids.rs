@@ -1,0 +1,43 @@
+//! Ids: newtypes over UUIDs, so that one is never taken for another.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// An order.
+    OrderId
+);
+id!(
+    /// A payment.
+    PaymentId
+);
+id!(
+    /// A customer, who is known to us by nothing else.
+    CustomerId
+);
+
+/// A hold on stock: one line of one saga. A repeated attempt finds its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct HoldId {
+    /// The saga that holds.
+    pub saga: Uuid,
+    /// The line of the order, from 0.
+    pub line: u32,
+}

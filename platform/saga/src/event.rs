@@ -1,0 +1,240 @@
+//! What can have happened to a saga.
+
+use chrono::{DateTime, Utc};
+use recourse_bus::{Command, Json};
+use recourse_event_store::{Position, RecordedEvent, Refused, typed};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What can have happened to a saga.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Event {
+    /// It has begun, and its first step is sent.
+    #[serde(rename = "saga.started.v1")]
+    Started(Started),
+    /// A command was answered.
+    #[serde(rename = "saga.answered.v1")]
+    Answered(Answered),
+    /// A command before the pivot was not answered in time: the saga turns back.
+    #[serde(rename = "saga.timed-out.v1")]
+    TimedOut(TimedOut),
+    /// A command that cannot be given up was not answered in time: it stays open.
+    #[serde(rename = "saga.overdue.v1")]
+    Overdue(Overdue),
+    /// A command can never take effect, or was refused for now: the next attempt is sent.
+    #[serde(rename = "saga.resent.v1")]
+    Resent(Resent),
+    /// What the saga is for was cancelled before the pivot: it turns back.
+    #[serde(rename = "saga.cancellation-noted.v1")]
+    CancellationNoted(CancellationNoted),
+    /// Every step is done and every command answered.
+    #[serde(rename = "saga.completed.v1")]
+    Completed(Completed),
+    /// Every step is undone and every command answered.
+    #[serde(rename = "saga.compensated.v1")]
+    Compensated(Compensated),
+    /// It cannot go on by itself; an answer that comes after all clears this.
+    #[serde(rename = "saga.attention-needed.v1")]
+    AttentionNeeded(AttentionNeeded),
+    /// Its orchestrator could not handle an input: it stands still until an operator acts.
+    #[serde(rename = "saga.parked.v1")]
+    Parked(Parked),
+}
+
+/// Which way a command works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Forward.
+    Do,
+    /// Back, before the pivot.
+    Undo,
+    /// Back, from the pivot on, at an operator's wish.
+    Reverse,
+}
+
+/// A command that a saga has sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SentCommand {
+    /// The step's name.
+    pub step: String,
+    /// Which of the step's items, where it fans out; empty where it does not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item: String,
+    /// Which way.
+    pub direction: Direction,
+    /// From 1.
+    pub attempt: u32,
+    /// When an answer is overdue.
+    pub due_at: DateTime<Utc>,
+    /// The command.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// What a participant answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is done.
+    Done,
+    /// It is not, and will not be.
+    Refused {
+        /// Stable, kebab-case.
+        code: String,
+        /// For a person.
+        detail: String,
+        /// That asking again cannot help.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_final: bool,
+    },
+}
+
+impl From<Option<&Refused>> for Answer {
+    fn from(refused: Option<&Refused>) -> Self {
+        refused.map_or(Self::Done, |refused| Self::Refused {
+            code: refused.code.clone(),
+            detail: refused.detail.clone(),
+            is_final: refused.is_final,
+        })
+    }
+}
+
+/// Content of `saga.started.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Started {
+    /// The definition's name.
+    pub definition: String,
+    /// The hash of its names, kinds, order, fan-out and versions.
+    pub definition_hash: String,
+    /// What it works on, derived from the event that starts it.
+    pub input: Json,
+    /// When it needs attention if it has not ended.
+    pub deadline_at: DateTime<Utc>,
+    /// The commands of the first step.
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.answered.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Answered {
+    /// Which command.
+    pub command: Uuid,
+    /// Of which step.
+    pub step: String,
+    /// Of which item.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item: String,
+    /// Which way it worked.
+    pub direction: Direction,
+    /// What the answer is.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Where the answer stands in the log.
+    pub position: Position,
+    /// The commands that follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.timed-out.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TimedOut {
+    /// Which command.
+    pub command: Uuid,
+    /// Of which step.
+    pub step: String,
+    /// Of which item.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item: String,
+    /// The commands that follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.overdue.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Overdue {
+    /// Which command.
+    pub command: Uuid,
+    /// Of which step.
+    pub step: String,
+    /// Of which item.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item: String,
+}
+
+/// Content of `saga.resent.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Resent {
+    /// The command that will not take effect.
+    pub command: Uuid,
+    /// The next attempt.
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.cancellation-noted.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CancellationNoted {
+    /// Where the cancellation stands in the log.
+    pub position: Position,
+    /// The commands that follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.completed.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Completed {}
+
+/// Content of `saga.compensated.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Compensated {}
+
+/// Content of `saga.attention-needed.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AttentionNeeded {
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// Content of `saga.parked.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Parked {
+    /// The input that could not be handled.
+    pub position: Position,
+    /// What went wrong.
+    pub error: String,
+}
+
+impl Event {
+    /// The commands that it carries.
+    #[must_use]
+    pub fn commands(&self) -> &[SentCommand] {
+        match self {
+            Self::Started(event) => &event.commands,
+            Self::Answered(event) => &event.commands,
+            Self::TimedOut(event) => &event.commands,
+            Self::Resent(event) => &event.commands,
+            Self::CancellationNoted(event) => &event.commands,
+            Self::Overdue(_)
+            | Self::Completed(_)
+            | Self::Compensated(_)
+            | Self::AttentionNeeded(_)
+            | Self::Parked(_) => &[],
+        }
+    }
+}
+
+/// The commands that an event of a saga's stream carries, in order: what the bus delivers.
+///
+/// # Errors
+/// Where the event is not one of a saga.
+pub fn commands_of(event: &RecordedEvent) -> Result<Vec<Command>, typed::Error> {
+    let event = event.decode::<Event>()?;
+    Ok(event
+        .commands()
+        .iter()
+        .map(|sent| sent.command.clone())
+        .collect())
+}
