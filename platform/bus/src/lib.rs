@@ -10,8 +10,10 @@
 //! relay carries the same records through Kafka. Either way a consumer gets everything at
 //! least once and in order, and commits how far its *effects* have gone.
 
+mod checkpoints;
 mod command;
 mod port;
 
+pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};
 pub use command::{Command, Json};
 pub use port::{Bus, BusError, Consumer, Deliveries, Delivery};

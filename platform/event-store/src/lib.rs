@@ -17,6 +17,7 @@
 //! from.** A store whose append is durable by itself (EventStoreDB) answers at once.
 
 mod event;
+pub mod memory;
 mod port;
 mod position;
 mod stream;
