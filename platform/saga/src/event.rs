@@ -68,13 +68,12 @@ pub struct SentCommand {
     /// When an answer is overdue.
     pub due_at: DateTime<Utc>,
     /// The command.
-    #[serde(flatten)]
     pub command: Command,
 }
 
 /// What a participant answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It is done.
     Done,
@@ -128,7 +127,6 @@ pub struct Answered {
     /// Which way it worked.
     pub direction: Direction,
     /// What the answer is.
-    #[serde(flatten)]
     pub answer: Answer,
     /// Where the answer stands in the log.
     pub position: Position,
@@ -237,4 +235,45 @@ pub fn commands_of(event: &RecordedEvent) -> Result<Vec<Command>, typed::Error> 
         .iter()
         .map(|sent| sent.command.clone())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use recourse_event_store::StreamName;
+
+    use super::*;
+
+    #[test]
+    fn an_event_reads_back_with_the_commands_it_carries() {
+        let command = Command {
+            id: Uuid::nil(),
+            target: StreamName::new("stock", "tea-1"),
+            command_type: "stock.reserve".into(),
+            data: Json::write(&serde_json::json!({"quantity": 2})).unwrap(),
+            undoes: vec![],
+        };
+        let event = Event::Answered(Answered {
+            command: Uuid::nil(),
+            step: "reserve-stock".into(),
+            item: "0".into(),
+            direction: Direction::Do,
+            answer: Answer::Refused {
+                code: "out-of-stock".into(),
+                detail: "none left".into(),
+                is_final: false,
+            },
+            position: Position::dense(7),
+            commands: vec![SentCommand {
+                step: "reserve-stock".into(),
+                item: "0".into(),
+                direction: Direction::Undo,
+                attempt: 1,
+                due_at: DateTime::UNIX_EPOCH,
+                command,
+            }],
+        });
+        let (event_type, data) = typed::encode(&event).unwrap();
+        assert_eq!(event_type, "saga.answered.v1");
+        assert_eq!(typed::decode::<Event>(&event_type, &data).unwrap(), event);
+    }
 }
