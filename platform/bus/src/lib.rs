@@ -12,6 +12,7 @@
 
 mod checkpoints;
 mod command;
+pub mod embedded;
 mod port;
 
 pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};
