@@ -12,6 +12,7 @@
 //! (`order.placed.v1`, `stock.reserve`): the enum is the list of what a stream may hold. This
 //! crate names no other of ours.
 
+pub mod card;
 pub mod ids;
 pub mod money;
 pub mod order;
@@ -19,7 +20,13 @@ pub mod payment;
 pub mod product;
 pub mod sku;
 pub mod stock;
+mod text;
 
+pub use card::CardToken;
 pub use ids::{CustomerId, HoldId, OrderId, PaymentId};
 pub use money::{Currency, Money};
 pub use sku::{Quantity, Sku};
+
+/// The code of an undo that finds nothing to undo, in every aggregate that knows undos. It is
+/// also the answer to what it would have undone, which can no longer take effect.
+pub const NOTHING_TO_UNDO: &str = "nothing-to-undo";

@@ -14,7 +14,61 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// An ISO 4217 code.
+impl Money {
+    /// The sum.
+    ///
+    /// # Errors
+    /// [`ArithmeticError`] where the currencies differ or the sum is too large.
+    pub fn checked_add(self, other: Self) -> Result<Self, ArithmeticError> {
+        if self.currency != other.currency {
+            return Err(ArithmeticError::CurrencyMismatch);
+        }
+        let amount_minor = self
+            .amount_minor
+            .checked_add(other.amount_minor)
+            .ok_or(ArithmeticError::Overflow)?;
+        Ok(Self {
+            amount_minor,
+            ..self
+        })
+    }
+
+    /// That much, so many times.
+    ///
+    /// # Errors
+    /// [`ArithmeticError::Overflow`] where the product is too large.
+    pub fn checked_mul(self, times: u32) -> Result<Self, ArithmeticError> {
+        let amount_minor = self
+            .amount_minor
+            .checked_mul(i64::from(times))
+            .ok_or(ArithmeticError::Overflow)?;
+        Ok(Self {
+            amount_minor,
+            ..self
+        })
+    }
+}
+
+impl fmt::Display for Money {
+    /// `1999 EUR`: minor units, as everywhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.amount_minor, self.currency)
+    }
+}
+
+/// Why amounts have no sum or product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ArithmeticError {
+    /// Amounts of two currencies are never added.
+    #[error("the amounts are of different currencies")]
+    CurrencyMismatch,
+    /// The result is more than 64 bits hold.
+    #[error("the amount is too large")]
+    Overflow,
+}
+
+/// An ISO 4217 code of a currency that has minor units: neither gold (`XAU`) nor a test
+/// (`XTS`). A superseded code stays readable, for what was paid in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Currency([u8; 3]);
 
@@ -22,10 +76,10 @@ impl Currency {
     /// Reads a code.
     ///
     /// # Errors
-    /// [`InvalidCurrency`] where it is not three capital letters.
+    /// [`InvalidCurrency`] where no such currency exists.
     pub fn parse(text: &str) -> Result<Self, InvalidCurrency> {
         match text.as_bytes() {
-            &[a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Self([a, b, c])),
+            &[a, b, c] if has_minor_units(text) => Ok(Self([a, b, c])),
             _ => Err(InvalidCurrency),
         }
     }
@@ -38,9 +92,13 @@ impl Currency {
     }
 }
 
+fn has_minor_units(code: &str) -> bool {
+    iso_currency::Currency::from_code(code).is_some_and(|known| known.exponent().is_some())
+}
+
 /// The text is not the code of a currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a currency is an ISO 4217 code of three capital letters")]
+#[error("a currency is the ISO 4217 code, in capital letters, of one that has minor units")]
 pub struct InvalidCurrency;
 
 impl fmt::Display for Currency {

@@ -1,29 +1,13 @@
-//! A payment: authorized, then captured or voided, through a provider that may not answer.
+//! What can have happened to a payment.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Money, OrderId, PaymentId};
-
-/// What can be asked of a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
-    /// Reserve the money.
-    #[serde(rename = "payment.authorize")]
-    Authorize(Authorize),
-    /// Take the reserved money.
-    #[serde(rename = "payment.capture")]
-    Capture(Capture),
-    /// Let the reserved money go.
-    #[serde(rename = "payment.void")]
-    Void(Void),
-    /// The service says what the provider answered.
-    #[serde(rename = "payment.record-outcome")]
-    RecordOutcome(RecordOutcome),
-}
+use super::Operation;
+use crate::{CardToken, Money, OrderId, PaymentId};
 
 /// What can have happened to a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// The provider is about to be asked to reserve the money.
     #[serde(rename = "payment.authorization-requested.v1")]
@@ -58,79 +42,48 @@ pub enum Event {
     /// The provider did not answer: it is asked again, with the same key.
     #[serde(rename = "payment.outcome-unknown.v1")]
     Unknown(Unknown),
+    /// A repeated command found its work done and was answered so. Changes nothing.
+    #[serde(rename = "payment.repeat-answered.v1")]
+    RepeatAnswered(RepeatAnswered),
 }
 
-/// What a provider is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Operation {
-    /// Reserve the money.
-    Authorize,
-    /// Take it.
-    Capture,
-    /// Let it go.
-    Void,
-}
+impl Event {
+    /// The operation whose outcome will answer the command that wrote this event.
+    #[must_use]
+    pub const fn intent(&self) -> Option<Operation> {
+        match self {
+            Self::AuthorizationRequested(_) => Some(Operation::Authorize),
+            Self::CaptureRequested(_) => Some(Operation::Capture),
+            Self::VoidRequested(_) => Some(Operation::Void),
+            Self::Joined(joined) => Some(joined.operation),
+            _ => None,
+        }
+    }
 
-/// Content of `payment.authorize`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authorize {
-    /// The payment.
-    pub payment_id: PaymentId,
-    /// What it pays for.
-    pub order_id: OrderId,
-    /// How much.
-    pub amount: Money,
-    /// The card, as the provider knows it. Secret.
-    pub token: String,
-}
+    /// The operation that ends here, with the refusal where it took no effect: the answer to
+    /// every open command of that operation.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<(Operation, Option<&Declined>)> {
+        match self {
+            Self::Authorized(_) => Some((Operation::Authorize, None)),
+            Self::Declined(declined) => Some((Operation::Authorize, Some(declined))),
+            Self::Captured(_) => Some((Operation::Capture, None)),
+            Self::CaptureRefused(declined) => Some((Operation::Capture, Some(declined))),
+            Self::Voided(_) => Some((Operation::Void, None)),
+            Self::VoidRefused(declined) => Some((Operation::Void, Some(declined))),
+            _ => None,
+        }
+    }
 
-/// Content of `payment.capture`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capture {}
-
-/// Content of `payment.void`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Void {}
-
-/// Content of `payment.record-outcome`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordOutcome {
-    /// Of which operation.
-    pub operation: Operation,
-    /// Under which key it was asked.
-    pub key: Uuid,
-    /// What came back.
-    pub outcome: Outcome,
-}
-
-/// What a provider's answer, or the lack of one, means.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It took effect.
-    Applied {
-        /// The provider's name for it.
-        reference: String,
-    },
-    /// It did not and, under this key, never will.
-    Refused {
-        /// Stable, kebab-case: `payment-declined`.
-        code: String,
-        /// For a person.
-        detail: String,
-        /// That asking again cannot help.
-        is_final: bool,
-    },
-    /// Nobody knows. Not an answer: the same request is sent again under the same key.
-    Unknown {
-        /// What went wrong.
-        detail: String,
-    },
+    /// That it answers nothing: something was learned on the way.
+    #[must_use]
+    pub const fn is_progress(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
 }
 
 /// Content of `payment.authorization-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AuthorizationRequested {
     /// The payment.
     pub payment_id: PaymentId,
@@ -139,7 +92,7 @@ pub struct AuthorizationRequested {
     /// How much.
     pub amount: Money,
     /// The card, as the provider knows it. Secret.
-    pub token: String,
+    pub token: CardToken,
     /// The idempotency key, UUIDv5(payment, operation, ordinal).
     pub key: Uuid,
     /// How many definite refusals of this operation came before.
@@ -147,7 +100,7 @@ pub struct AuthorizationRequested {
 }
 
 /// Content of `payment.capture-requested.v1` and `payment.void-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requested {
     /// The idempotency key, UUIDv5(payment, operation, ordinal).
     pub key: Uuid,
@@ -156,7 +109,7 @@ pub struct Requested {
 }
 
 /// The provider did it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Applied {
     /// How much.
     pub amount: Money,
@@ -165,7 +118,7 @@ pub struct Applied {
 }
 
 /// The provider said no.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Declined {
     /// Stable, kebab-case: `payment-declined`.
     pub code: String,
@@ -177,17 +130,24 @@ pub struct Declined {
 }
 
 /// Content of `payment.operation-joined.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Joined {
     /// The operation under way.
     pub operation: Operation,
 }
 
 /// Content of `payment.outcome-unknown.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Unknown {
     /// The operation under way.
     pub operation: Operation,
     /// What went wrong.
     pub detail: String,
+}
+
+/// Content of `payment.repeat-answered.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RepeatAnswered {
+    /// The operation that had taken effect already.
+    pub operation: Operation,
 }

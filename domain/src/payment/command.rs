@@ -1,0 +1,104 @@
+//! What can be asked of a payment.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{CardToken, Money, OrderId, PaymentId};
+
+/// What can be asked of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Command {
+    /// Reserve the money.
+    #[serde(rename = "payment.authorize")]
+    Authorize(Authorize),
+    /// Take the reserved money.
+    #[serde(rename = "payment.capture")]
+    Capture(Capture),
+    /// Let the reserved money go.
+    #[serde(rename = "payment.void")]
+    Void(Void),
+    /// The service says what the provider answered.
+    #[serde(rename = "payment.record-outcome")]
+    RecordOutcome(RecordOutcome),
+}
+
+/// Content of `payment.authorize`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Authorize {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// What it pays for.
+    pub order_id: OrderId,
+    /// How much.
+    pub amount: Money,
+    /// The card, as the provider knows it. Secret.
+    pub token: CardToken,
+}
+
+/// Content of `payment.capture`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Capture {}
+
+/// Content of `payment.void`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Void {}
+
+/// Content of `payment.record-outcome`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RecordOutcome {
+    /// Of which operation.
+    pub operation: Operation,
+    /// Under which key it was asked.
+    pub key: Uuid,
+    /// What came back.
+    pub outcome: Outcome,
+}
+
+/// What a provider is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Reserve the money.
+    Authorize,
+    /// Take it.
+    Capture,
+    /// Let it go.
+    Void,
+}
+
+impl Operation {
+    /// Its name in keys, answers and metrics: `authorize`, `capture`, `void`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorize => "authorize",
+            Self::Capture => "capture",
+            Self::Void => "void",
+        }
+    }
+}
+
+/// What a provider's answer, or the lack of one, means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It took effect.
+    Applied {
+        /// The provider's name for it.
+        reference: String,
+    },
+    /// It did not and, under this key, never will.
+    Refused {
+        /// Stable, kebab-case: `payment-declined`.
+        code: String,
+        /// For a person.
+        detail: String,
+        /// That asking again cannot help.
+        is_final: bool,
+    },
+    /// Nobody knows. Not an answer: the same request is sent again under the same key.
+    Unknown {
+        /// What went wrong.
+        detail: String,
+    },
+}

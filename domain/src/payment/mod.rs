@@ -1,0 +1,246 @@
+//! A payment: authorized, then captured or voided, through a provider that may not answer.
+//!
+//! ```text
+//! command ─▶ …-requested (an intent, with its key) ─▶ the provider is called ─▶ outcome
+//!              ▲ a further command joins                  ▲     │ unknown: the same
+//!              └ operation-joined                         └─────┘ request, the same key
+//! ```
+//!
+//! Each operation is recorded as an *intent* before the provider is called, and ends by an
+//! *outcome*: applied or refused. Not knowing is progress, never an outcome. The idempotency key
+//! is UUIDv5(payment, operation, ordinal) and the ordinal counts definite refusals, so a call is
+//! repeated under its key until the provider is definite, and only then asked anew.
+//!
+//! A void that finds the authorization still open waits for its outcome: an unknown is settled
+//! before it is undone. [`State::calls`] says which calls are due now.
+//!
+//! Settled means that nothing is open: then authorized = captured + voided, or the payment is
+//! still authorized and its saga goes on (or needs attention).
+//!
+//! A saga's command that finds its work done is answered by `payment.repeat-answered.v1`, which
+//! changes nothing.
+
+mod command;
+mod event;
+mod state;
+
+pub use command::{Authorize, Capture, Command, Operation, Outcome, RecordOutcome, Void};
+pub use event::{
+    Applied, AuthorizationRequested, Declined, Event, Joined, RepeatAnswered, Requested, Unknown,
+};
+pub use state::{ProviderCall, State, Status, evolve};
+
+use state::Progress;
+
+use crate::NOTHING_TO_UNDO;
+
+/// Why a payment's command is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no payment of nothing.
+    #[error("the amount is not positive")]
+    NothingToPay,
+    /// The payment is for another order or of another amount.
+    #[error("the payment exists with another order or amount")]
+    PaymentDiffers,
+    /// The money is not reserved.
+    #[error("the payment is not authorized")]
+    NotAuthorized,
+    /// The reserved money is let go, or about to be.
+    #[error("the payment is voided, or about to be")]
+    Voided,
+    /// The money is taken.
+    #[error("the payment is captured")]
+    Captured,
+    /// The money may be taken at any moment.
+    #[error("the payment is being captured")]
+    CaptureOpen,
+    /// The provider has said no and would say it again.
+    #[error("{}", .0.detail)]
+    Declined(Declined),
+    /// No money was reserved.
+    #[error("no money is reserved")]
+    NothingToUndo,
+}
+
+impl Refusal {
+    /// Stable, kebab-case: ours, or the provider's where it refused.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NothingToPay => "nothing-to-pay",
+            Self::PaymentDiffers => "payment-differs",
+            Self::NotAuthorized => "payment-not-authorized",
+            Self::Voided => "payment-voided",
+            Self::Captured | Self::CaptureOpen => "payment-captured",
+            Self::Declined(declined) => &declined.code,
+            Self::NothingToUndo => NOTHING_TO_UNDO,
+        }
+    }
+
+    /// That asking again cannot help.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::NotAuthorized | Self::CaptureOpen)
+    }
+}
+
+/// What happens; nothing where an outcome is of no open intent, or is unknown once more.
+///
+/// # Errors
+/// [`Refusal`] where the command is not obeyed.
+pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
+    match command {
+        Command::Authorize(authorize) => decide_authorize(state, authorize),
+        Command::Capture(_) => decide_capture(state),
+        Command::Void(_) => decide_void(state),
+        Command::RecordOutcome(record) => Ok(decide_outcome(state, record)),
+    }
+}
+
+fn decide_authorize(state: &State, authorize: &Authorize) -> Result<Vec<Event>, Refusal> {
+    if authorize.amount.amount_minor <= 0 {
+        return Err(Refusal::NothingToPay);
+    }
+    if state.is_of_another(authorize) {
+        return Err(Refusal::PaymentDiffers);
+    }
+    // A void that was asked for means that nobody wants the money any more.
+    if state.void().is_open() || state.void().is_applied() {
+        return Err(Refusal::Voided);
+    }
+    match &state.authorization().progress {
+        Progress::Open { .. } => Ok(join(Operation::Authorize)),
+        Progress::Applied { .. } => Ok(repeat(Operation::Authorize)),
+        Progress::Refused(declined) if declined.is_final => {
+            Err(Refusal::Declined(declined.clone()))
+        }
+        Progress::NotAsked | Progress::Refused(_) => {
+            let ordinal = state.authorization().refusals;
+            Ok(vec![Event::AuthorizationRequested(
+                AuthorizationRequested {
+                    payment_id: authorize.payment_id,
+                    order_id: authorize.order_id,
+                    amount: authorize.amount,
+                    token: authorize.token.clone(),
+                    key: authorize.payment_id.key(Operation::Authorize, ordinal),
+                    ordinal,
+                },
+            )])
+        }
+    }
+}
+
+fn decide_capture(state: &State) -> Result<Vec<Event>, Refusal> {
+    if state.void().is_open() || state.void().is_applied() {
+        return Err(Refusal::Voided);
+    }
+    if !state.authorization().is_applied() {
+        return Err(Refusal::NotAuthorized);
+    }
+    match &state.capture().progress {
+        Progress::Open { .. } => Ok(join(Operation::Capture)),
+        Progress::Applied { .. } => Ok(repeat(Operation::Capture)),
+        Progress::Refused(declined) if declined.is_final => {
+            Err(Refusal::Declined(declined.clone()))
+        }
+        Progress::NotAsked | Progress::Refused(_) => {
+            let requested = state
+                .request(Operation::Capture)
+                .ok_or(Refusal::NotAuthorized)?;
+            Ok(vec![Event::CaptureRequested(requested)])
+        }
+    }
+}
+
+fn decide_void(state: &State) -> Result<Vec<Event>, Refusal> {
+    match &state.authorization().progress {
+        Progress::NotAsked | Progress::Refused(_) => return Err(Refusal::NothingToUndo),
+        // Open: recorded now, and due once the outcome of the authorization is known.
+        Progress::Open { .. } | Progress::Applied { .. } => {}
+    }
+    if state.capture().is_applied() {
+        return Err(Refusal::Captured);
+    }
+    if state.capture().is_open() {
+        return Err(Refusal::CaptureOpen);
+    }
+    match &state.void().progress {
+        Progress::Open { .. } => Ok(join(Operation::Void)),
+        Progress::Applied { .. } => Ok(repeat(Operation::Void)),
+        Progress::Refused(declined) if declined.is_final => {
+            Err(Refusal::Declined(declined.clone()))
+        }
+        Progress::NotAsked | Progress::Refused(_) => {
+            let requested = state
+                .request(Operation::Void)
+                .ok_or(Refusal::NothingToUndo)?;
+            Ok(vec![Event::VoidRequested(requested)])
+        }
+    }
+}
+
+fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
+    // No call is due under this key: the answer is late, and its operation already has one.
+    let Some(call) = state
+        .calls()
+        .find(|call| call.operation == record.operation && call.key == record.key)
+    else {
+        return Vec::new();
+    };
+    match &record.outcome {
+        Outcome::Applied { reference } => {
+            let applied = Applied {
+                amount: call.amount,
+                reference: reference.clone(),
+            };
+            vec![match record.operation {
+                Operation::Authorize => Event::Authorized(applied),
+                Operation::Capture => Event::Captured(applied),
+                Operation::Void => Event::Voided(applied),
+            }]
+        }
+        Outcome::Refused {
+            code,
+            detail,
+            is_final,
+        } => {
+            let declined = Declined {
+                code: code.clone(),
+                detail: detail.clone(),
+                is_final: *is_final,
+            };
+            match record.operation {
+                Operation::Authorize => decline(state, declined),
+                Operation::Capture => vec![Event::CaptureRefused(declined)],
+                Operation::Void => vec![Event::VoidRefused(declined)],
+            }
+        }
+        Outcome::Unknown { .. } if call.is_unknown => Vec::new(),
+        Outcome::Unknown { detail } => vec![Event::Unknown(Unknown {
+            operation: record.operation,
+            detail: detail.clone(),
+        })],
+    }
+}
+
+/// A declined authorization, and with it the end of the void that waited for it.
+fn decline(state: &State, declined: Declined) -> Vec<Event> {
+    let mut events = vec![Event::Declined(declined)];
+    if state.void().is_open() {
+        events.push(Event::VoidRefused(Declined {
+            code: Refusal::NothingToUndo.code().to_owned(),
+            detail: Refusal::NothingToUndo.to_string(),
+            is_final: true,
+        }));
+    }
+    events
+}
+
+fn join(operation: Operation) -> Vec<Event> {
+    vec![Event::Joined(Joined { operation })]
+}
+
+fn repeat(operation: Operation) -> Vec<Event> {
+    vec![Event::RepeatAnswered(RepeatAnswered { operation })]
+}

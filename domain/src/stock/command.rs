@@ -1,0 +1,72 @@
+//! What can be asked of a stock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{HoldId, Quantity, Sku};
+
+/// What can be asked of a stock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Command {
+    /// Goods come in.
+    #[serde(rename = "stock.receive")]
+    Receive(Receive),
+    /// A count is corrected.
+    #[serde(rename = "stock.adjust")]
+    Adjust(Adjust),
+    /// A saga holds some for an order's line.
+    #[serde(rename = "stock.reserve")]
+    Reserve(Reserve),
+    /// A saga lets its hold go.
+    #[serde(rename = "stock.release")]
+    Release(Release),
+    /// A saga takes what it held: the goods are out.
+    #[serde(rename = "stock.commit")]
+    Commit(Commit),
+}
+
+/// Content of `stock.receive`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Receive {
+    /// Of which product.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+    /// The delivery note: counts once, for ever.
+    pub reference: String,
+}
+
+/// Content of `stock.adjust`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Adjust {
+    /// Of which product.
+    pub sku: Sku,
+    /// How many more, or fewer; not zero.
+    pub delta: i64,
+    /// Why the count was wrong.
+    pub reason: String,
+}
+
+/// Content of `stock.reserve`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reserve {
+    /// For whom: a repeated attempt finds its own hold.
+    pub hold: HoldId,
+    /// Of which product.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+}
+
+/// Content of `stock.release`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Release {
+    /// Which hold.
+    pub hold: HoldId,
+}
+
+/// Content of `stock.commit`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Commit {
+    /// Which hold.
+    pub hold: HoldId,
+}
