@@ -16,6 +16,8 @@
 //! enter another file before [`EventStore::wait_durable`] covers everything it was derived
 //! from.** A store whose append is durable by itself (EventStoreDB) answers at once.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod event;
 pub mod memory;
 mod port;
