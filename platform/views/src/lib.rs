@@ -1,1 +1,24 @@
-//! Read models: the document port, its adapters, and the projector that fills them from the log.
+//! Read models: rows that are a fold of the log, and the queries on them.
+//!
+//! ```text
+//! event store ── durable, in order ──▶ Projector ──▶ Projection (pure) ──▶ rows
+//!                                         │                                 │ one transaction
+//!                                         └── checkpoint ───────────────────┴──▶ Documents
+//! ```
+//!
+//! A [`Projection`] is a pure function from a row and an event to a row. A [`Projector`]
+//! drives it: reads the log from the view's checkpoint, folds a batch into each row once, and
+//! commits rows and checkpoint together. [`documents::Documents`] is the port to the database
+//! that holds them; [`sqlite`] and [`memory`] are its adapters.
+//!
+//! A view that a restored backup left ahead of, or beside, the log is refused with what to do
+//! ([`Checkpoint::verify`]), never silently carried on.
+
+mod checkpoint;
+#[cfg(test)]
+mod conformance;
+pub mod documents;
+mod fields;
+pub mod memory;
+
+pub use checkpoint::{Checkpoint, CheckpointError};

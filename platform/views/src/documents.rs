@@ -1,0 +1,279 @@
+//! The port: what a view asks of the database that holds its rows.
+//!
+//! A view is a *collection* of JSON documents with a checkpoint. Both change in one
+//! transaction or not at all, so that what a view holds is always the fold of the log up to
+//! its checkpoint, whatever crashed.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::Checkpoint;
+
+/// A collection, as data: what it is called and by what its documents are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Lower-case letters and `_`: it names tables.
+    pub name: &'static str,
+    /// Another version is another collection beside this one, filled from the first event.
+    pub version: u32,
+    /// By what documents are found, the id aside.
+    pub indexes: &'static [Index],
+    /// The index of [`Kind::Time`] that [`Order::NewestFirst`] goes by; none where documents
+    /// are only ever listed by their id.
+    pub newest_first_by: Option<&'static str>,
+}
+
+/// A field by which documents are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Where it is in the document: `status`, `payment.status`. Lower-case letters, `_` and
+    /// dots between the names; no path leads through another one.
+    pub path: &'static str,
+    /// How it is compared.
+    pub kind: Kind,
+}
+
+/// How the values of a field are compared. A document whose value is of another kind, or
+/// absent, is found by no filter on the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As bytes.
+    Text,
+    /// As whole numbers.
+    Integer,
+    /// RFC 3339 in the document, compared as points in time to the microsecond.
+    Time,
+}
+
+/// A value to compare a field with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Of a field of [`Kind::Integer`]; of [`Kind::Time`], microseconds since 1970.
+    Integer(i64),
+    /// Of a field of [`Kind::Text`].
+    Text(String),
+}
+
+impl From<DateTime<Utc>> for Value {
+    fn from(time: DateTime<Utc>) -> Self {
+        Self::Integer(time.timestamp_micros())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// A document, or row: an id and JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Unique in its collection.
+    pub id: String,
+    /// A JSON object.
+    pub json: String,
+}
+
+/// What becomes of one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Which document. At most one write of a commit names it.
+    pub id: String,
+    /// What it becomes.
+    pub change: Change,
+}
+
+/// What a document becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This JSON object, whether or not it was there.
+    Put(String),
+    /// Nothing. No harm where it was not there.
+    Delete,
+}
+
+/// Which documents, in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Those that pass all of these.
+    pub filters: Vec<Filter>,
+    /// In this order.
+    pub order: Order,
+    /// Only what comes after this in that order.
+    pub after: Option<After>,
+    /// How many at most.
+    pub limit: u32,
+}
+
+/// A condition on an indexed field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The path of an [`Index`] of the collection.
+    pub path: &'static str,
+    /// How the field must compare.
+    pub comparison: Comparison,
+    /// With what.
+    pub value: Value,
+}
+
+/// How a field compares with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The field is the value.
+    Equal,
+    /// The field is below the value.
+    Below,
+}
+
+/// The order of a query's answer. Ids are unique, so each is total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By id.
+    ById,
+    /// By [`Collection::newest_first_by`] and then the id, highest first. A document without
+    /// that time is not found.
+    NewestFirst,
+}
+
+/// A place in an order: that of the last document of the page before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// Its time, where the order goes by time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
+    /// Its id.
+    pub id: String,
+}
+
+/// One page of documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// In the order asked for.
+    pub documents: Vec<Document>,
+    /// Where the next page goes on; none where nothing follows.
+    pub next: Option<After>,
+}
+
+/// Why a database did not do as it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else moved the checkpoint: nothing was written. Load it and start from there.
+    #[error("somebody else has moved the checkpoint of `{collection}`")]
+    Moved {
+        /// Which collection.
+        collection: String,
+    },
+    /// It cannot be reached, or did not do it. Where the call was a commit, it may still have
+    /// taken effect: load the checkpoint.
+    #[error("the database of the views did not answer: {0}")]
+    Unavailable(String),
+    /// A field that no index has, or an order that the collection does not know.
+    #[error("`{collection}` cannot be searched by `{path}`")]
+    NotIndexed {
+        /// Which collection.
+        collection: &'static str,
+        /// The field.
+        path: String,
+    },
+    /// A document is not a JSON object, or cannot be read as the row it should be.
+    #[error("the document `{id}` of `{collection}` is damaged: {what}")]
+    Damaged {
+        /// Which collection.
+        collection: String,
+        /// Which document.
+        id: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The collection in the database is not the one that the program knows.
+    #[error("`{collection}` is not as this program knows it: {what}")]
+    Incompatible {
+        /// Which collection, and its version.
+        collection: String,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+}
+
+/// A database of documents.
+///
+/// A collection that was never written is empty and has no checkpoint. Every call may be
+/// dropped while it waits; a dropped commit may still take effect, whole.
+#[async_trait]
+pub trait Documents: Send + Sync + 'static {
+    /// How far the collection has come; none where it was never committed.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    async fn checkpoint(&self, collection: &Collection) -> Result<Option<Checkpoint>, Error>;
+
+    /// The documents of these ids, in no particular order; those that are not there are left
+    /// out.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error>;
+
+    /// Writes documents and moves the checkpoint from `expected` to `next`, together or not at
+    /// all.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] where the checkpoint is not `expected`: nothing was written.
+    async fn commit(
+        &self,
+        collection: &Collection,
+        expected: Option<&Checkpoint>,
+        next: &Checkpoint,
+        writes: Vec<Write>,
+    ) -> Result<(), Error>;
+
+    /// One page of documents.
+    ///
+    /// # Errors
+    /// [`Error::NotIndexed`] where the collection is not made for such a query.
+    async fn query(&self, collection: &Collection, query: &Query) -> Result<Page, Error>;
+
+    /// Visits every document in the order of ids, as of one moment, and says which checkpoint
+    /// belongs to that moment.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    async fn scan(
+        &self,
+        collection: &Collection,
+        visit: &mut (dyn FnMut(Document) + Send),
+    ) -> Result<Option<Checkpoint>, Error>;
+}
+
+impl Collection {
+    /// The name that it has in a database: `orders_v1`.
+    #[must_use]
+    pub fn table(&self) -> String {
+        format!("{}_v{}", self.name, self.version)
+    }
+
+    /// The place of an index among the indexes.
+    pub(crate) fn index_of(&self, path: &str) -> Result<usize, Error> {
+        self.indexes
+            .iter()
+            .position(|index| index.path == path)
+            .ok_or_else(|| Error::NotIndexed {
+                collection: self.name,
+                path: path.to_owned(),
+            })
+    }
+
+    /// The place of the index that [`Order::NewestFirst`] goes by.
+    pub(crate) fn time_index(&self) -> Result<usize, Error> {
+        self.index_of(self.newest_first_by.unwrap_or("time"))
+    }
+}
