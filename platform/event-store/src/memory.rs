@@ -540,3 +540,178 @@ impl Subscription for Tail {
         Ok(batch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LOG: LogId = LogId(Uuid::from_u128(7));
+
+    async fn put(store: &Store, numbers: impl IntoIterator<Item = u128>) {
+        for number in numbers {
+            let events = vec![NewEvent::raw(
+                Uuid::from_u128(number),
+                "thing.happened.v1",
+                &b"{}"[..],
+                &b"{}"[..],
+            )];
+            let stream = StreamName::new("thing", number % 2);
+            let answers = store
+                .append(vec![Append {
+                    stream,
+                    expected: ExpectedRevision::Any,
+                    events,
+                }])
+                .await;
+            answers.into_iter().for_each(|answer| {
+                answer.unwrap();
+            });
+        }
+    }
+
+    async fn numbers(store: &Store, visibility: Visibility) -> Vec<u128> {
+        let read = Read {
+            from: None,
+            direction: Direction::Forward,
+            visibility,
+            filter: Filter::All,
+            max_events: usize::MAX,
+        };
+        let batch = store.read_all(read).await.unwrap();
+        assert!(batch.at_end);
+        batch.events.iter().map(|e| e.event.id.as_u128()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_becomes_durable_when_it_is_synced() {
+        let store = Store::with_manual_sync(LOG);
+        put(&store, 0..5).await;
+        assert_eq!(store.durable(), Position::START);
+        assert!(numbers(&store, Visibility::Durable).await.is_empty());
+        assert_eq!(numbers(&store, Visibility::Appended).await.len(), 5);
+
+        assert_eq!(
+            store.sync_up_to(Position::dense(2)),
+            Position::dense(2),
+            "as far as it was asked"
+        );
+        assert_eq!(store.sync_up_to(Position::dense(1)), Position::dense(2));
+        assert_eq!(numbers(&store, Visibility::Durable).await, [0, 1]);
+        assert_eq!(store.sync(), Position::dense(5));
+        assert_eq!(store.durable(), Position::dense(5));
+    }
+
+    #[tokio::test]
+    async fn a_crash_keeps_the_durable_prefix_and_closes_every_handle() {
+        let old = Store::with_manual_sync(LOG);
+        put(&old, 0..5).await;
+        old.sync_up_to(Position::dense(3));
+        let handle = old.clone();
+        let mut subscription = handle
+            .subscribe(Position::START, Filter::All, Visibility::Appended)
+            .await
+            .unwrap();
+        assert_eq!(subscription.next().await.unwrap().events.len(), 5);
+        let mut waiting = JoinSet::new();
+        waiting.spawn(async move { subscription.next().await.map(|_| ()) });
+        waiting.spawn({
+            let handle = handle.clone();
+            async move { handle.wait_durable(Position::dense(5)).await }
+        });
+        tokio::task::yield_now().await;
+
+        let new = old.crash();
+        for answer in waiting.join_all().await {
+            assert!(matches!(answer, Err(StoreError::Closed)), "{answer:?}");
+        }
+        assert!(matches!(handle.appended().await, Err(StoreError::Closed)));
+        let subscribed = handle.subscribe(Position::START, Filter::All, Visibility::Durable);
+        assert!(matches!(subscribed.await.err(), Some(StoreError::Closed)));
+        old.sync();
+
+        assert_eq!(numbers(&new, Visibility::Durable).await, [0, 1, 2]);
+        assert_eq!(new.log_id(), LOG);
+        put(&new, [7, 8]).await;
+        assert_eq!(numbers(&new, Visibility::Appended).await, [0, 1, 2, 7, 8]);
+        let stream = StreamName::new("thing", 1);
+        let events = new
+            .read_stream(&stream, None, Direction::Backward, Visibility::Appended, 9)
+            .await
+            .unwrap();
+        let revisions: Vec<_> = events.iter().map(|event| event.revision).collect();
+        assert_eq!(revisions, [1, 0], "the index lost what the log lost");
+        assert_eq!(
+            new.durable(),
+            Position::dense(3),
+            "syncs as the old one did"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_store_shows_what_is_durable_and_takes_nothing() {
+        let store = Store::with_manual_sync(LOG);
+        put(&store, 0..3).await;
+        store.sync_up_to(Position::dense(2));
+        let mut early = store
+            .subscribe(Position::START, Filter::All, Visibility::Appended)
+            .await
+            .unwrap();
+        store.fail("fsync: input/output error");
+        assert_eq!(early.next().await.unwrap().events.len(), 2);
+        assert!(matches!(early.next().await, Err(StoreError::Failed(_))));
+        assert_eq!(numbers(&store, Visibility::Appended).await, [0, 1]);
+        assert_eq!(store.appended().await.unwrap(), Position::dense(2));
+        store.wait_durable(Position::dense(2)).await.unwrap();
+        let never = store.wait_durable(Position::dense(3)).await;
+        assert!(matches!(never, Err(StoreError::Failed(_))));
+        assert_eq!(store.sync(), Position::dense(2), "it never will be");
+        let append = Append {
+            stream: StreamName::new("thing", 1),
+            expected: ExpectedRevision::Any,
+            events: vec![],
+        };
+        assert!(matches!(
+            store.append(vec![append]).await[..],
+            [Err(AppendError::Store(StoreError::Failed(_)))]
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_dump_is_equal_where_the_logs_are() {
+        let (one, other) = (Store::new(LOG), Store::with_manual_sync(LOG));
+        put(&one, 0..10).await;
+        put(&other, 0..10).await;
+        assert_eq!(one.dump(), other.dump(), "durability is no part of it");
+        put(&one, [10, 12]).await;
+        put(&other, [12, 10]).await;
+        assert_ne!(one.dump(), other.dump(), "order is");
+        let another = Store::new(LogId(Uuid::from_u128(8)));
+        assert_ne!(Store::new(LOG).dump(), another.dump());
+    }
+
+    #[tokio::test]
+    async fn readers_are_woken_in_the_order_in_which_they_began_to_wait() {
+        let order = |seed: u64| async move {
+            let store = Store::with_manual_sync(LOG);
+            let woken = Arc::new(Mutex::new(Vec::new()));
+            let mut readers = JoinSet::new();
+            for reader in 0..50 {
+                let (store, woken) = (store.clone(), Arc::clone(&woken));
+                readers.spawn(async move {
+                    store.wait_durable(Position::dense(1)).await.unwrap();
+                    woken.lock().unwrap().push(reader);
+                });
+            }
+            tokio::task::yield_now().await;
+            put(&store, [u128::from(seed)]).await;
+            tokio::task::yield_now().await;
+            store.sync();
+            readers.join_all().await;
+            Arc::into_inner(woken).unwrap().into_inner().unwrap()
+        };
+        assert!(order(1).await.into_iter().eq(0..50));
+    }
+}

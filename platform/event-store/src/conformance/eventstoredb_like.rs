@@ -142,7 +142,7 @@ impl Store {
         let mut appended = answers
             .into_iter()
             .next()
-            .ok_or_else(|| AppendError::Store(StoreError::Closed))??;
+            .ok_or(AppendError::Store(StoreError::Closed))??;
         if self.fate.strikes(8, &counters.lost_answers) {
             return lost("the answer was lost");
         }
