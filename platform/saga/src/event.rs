@@ -1,5 +1,7 @@
 //! What can have happened to a saga.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use recourse_bus::{Command, Json};
 use recourse_event_store::{Position, RecordedEvent, Refused, typed};
@@ -53,14 +55,43 @@ pub enum Direction {
     Reverse,
 }
 
+/// What a step is to the point of no return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Has a compensation and runs before the pivot.
+    Compensatable,
+    /// The point of no return.
+    Pivot,
+    /// Runs after the pivot and is retried until it succeeds.
+    Retriable,
+    /// The act after everything is undone.
+    Closing,
+}
+
+/// A step as its saga was started with it: so that a saga can be read without its definition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its place in the order, from 0; steps of one stage run in parallel.
+    pub stage: u32,
+    /// The earlier step whose effect this one turns into its own: once an item of this is
+    /// done, that item of the earlier one has nothing left to undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_over: Option<Arc<str>>,
+}
+
 /// A command that a saga has sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SentCommand {
     /// The step's name.
-    pub step: String,
+    pub step: Arc<str>,
     /// Which of the step's items, where it fans out; empty where it does not.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub item: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub item: Arc<str>,
     /// Which way.
     pub direction: Direction,
     /// From 1.
@@ -110,6 +141,8 @@ pub struct Started {
     pub input: Json,
     /// When it needs attention if it has not ended.
     pub deadline_at: DateTime<Utc>,
+    /// Its steps, in order.
+    pub steps: Vec<PlannedStep>,
     /// The commands of the first step.
     pub commands: Vec<SentCommand>,
 }
@@ -120,16 +153,26 @@ pub struct Answered {
     /// Which command.
     pub command: Uuid,
     /// Of which step.
-    pub step: String,
+    pub step: Arc<str>,
     /// Of which item.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub item: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub item: Arc<str>,
     /// Which way it worked.
     pub direction: Direction,
     /// What the answer is.
     pub answer: Answer,
     /// Where the answer stands in the log.
     pub position: Position,
+    /// That a refusal says no more than that there was nothing left to do: it counts as done,
+    /// and the commands that this one undoes never took effect and never will.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts_as_done: bool,
+    /// When the next attempt is sent, where it was refused for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend_at: Option<DateTime<Utc>>,
+    /// That the saga needs no attention any more, and has until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<DateTime<Utc>>,
     /// The commands that follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<SentCommand>,
@@ -141,10 +184,10 @@ pub struct TimedOut {
     /// Which command.
     pub command: Uuid,
     /// Of which step.
-    pub step: String,
+    pub step: Arc<str>,
     /// Of which item.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub item: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub item: Arc<str>,
     /// The commands that follow.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<SentCommand>,
@@ -156,10 +199,13 @@ pub struct Overdue {
     /// Which command.
     pub command: Uuid,
     /// Of which step.
-    pub step: String,
+    pub step: Arc<str>,
     /// Of which item.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub item: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub item: Arc<str>,
+    /// When the target's stream is looked at again; absent after the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_again_at: Option<DateTime<Utc>>,
 }
 
 /// Content of `saga.resent.v1`.
@@ -203,6 +249,10 @@ pub struct Parked {
     pub position: Position,
     /// What went wrong.
     pub error: String,
+}
+
+fn is_empty(item: &Arc<str>) -> bool {
+    item.is_empty()
 }
 
 impl Event {
@@ -263,6 +313,9 @@ mod tests {
                 is_final: false,
             },
             position: Position::dense(7),
+            counts_as_done: false,
+            resend_at: None,
+            deadline_at: None,
             commands: vec![SentCommand {
                 step: "reserve-stock".into(),
                 item: "0".into(),

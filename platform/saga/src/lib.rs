@@ -11,9 +11,22 @@
 //! came in and carries the commands that follow from it, and, where it ends or cannot go on, a
 //! second one that says so. Nothing here does I/O or reads a clock.
 
+mod definition;
 mod event;
+mod react;
+mod rules;
+mod state;
 
+pub use definition::{
+    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Start, Step, compensatable,
+    pivot, retriable,
+};
 pub use event::{
     Answer, Answered, AttentionNeeded, CancellationNoted, Compensated, Completed, Direction, Event,
-    Overdue, Parked, Resent, SentCommand, Started, TimedOut, commands_of,
+    Kind, Overdue, Parked, PlannedStep, Resent, SentCommand, Started, TimedOut, commands_of,
 };
+#[cfg(feature = "explore")]
+pub use react::react_under;
+pub use react::{Finding, Input, ReactError, react};
+pub use rules::{Rule, Rules};
+pub use state::{End, Outcome, Part, Reason, Sent, State, Status, StepStatus, StepView, Timer};
