@@ -1,0 +1,227 @@
+//! What a request brings: its body, its query, the id in its path.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use recourse_event_store::{EventStore, Position};
+use serde::{de::DeserializeOwned, de::value::StrDeserializer};
+
+use super::context;
+use crate::{Problem, errors, position};
+
+/// A JSON body, read strictly: of the right media type, within the limit, one value and no
+/// more, every field of its type. A type that says `#[serde(deny_unknown_fields)]`, as each
+/// does, refuses unknown and repeated fields too.
+///
+/// Syntax is refused with 400 `malformed-json`, content with 422 `invalid-body` and a pointer
+/// to the field.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        if !is_json(&parts.headers) {
+            return Err(Problem::new(errors::UNSUPPORTED_MEDIA_TYPE));
+        }
+        let max_bytes = context::of(&parts).limits().max_body_bytes;
+        let bytes = match Limited::new(body, max_bytes).collect().await {
+            Ok(collected) => collected.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(too_large(max_bytes)),
+            Err(error) => {
+                tracing::debug!(error = %error, "a body broke off");
+                return Err(Problem::new(errors::MALFORMED_JSON).detail("the body broke off"));
+            }
+        };
+        read_json(&bytes).map(Self)
+    }
+}
+
+/// What is said to a body over the limit.
+#[must_use]
+pub fn too_large(max_bytes: usize) -> Problem {
+    Problem::new(errors::BODY_TOO_LARGE).detail(format!("a body has at most {max_bytes} bytes"))
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| {
+            let media_type = value.split(';').next().unwrap_or_default();
+            media_type.trim().eq_ignore_ascii_case("application/json")
+        })
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let pointer = pointer(error.path(), error.inner());
+        let error = error.into_inner();
+        if error.is_data() {
+            // Serde adds the place in the text; the pointer says it better.
+            let detail = error.to_string();
+            let detail = detail.split(" at line ").next().unwrap_or_default();
+            Problem::new(errors::INVALID_BODY).field(pointer, detail)
+        } else {
+            malformed(&error)
+        }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::new(errors::MALFORMED_JSON).detail(error.to_string())
+}
+
+/// The path of a field as a JSON pointer (RFC 6901) in a fragment.
+fn pointer(path: &serde_path_to_error::Path, error: &serde_json::Error) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::from("#");
+    let mut push = |segment: &str| {
+        pointer.push('/');
+        pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+    };
+    let mut last = None;
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => push(&index.to_string()),
+            Segment::Map { key } => {
+                push(key);
+                last = Some(key.as_str());
+            }
+            Segment::Enum { variant } => push(variant),
+            Segment::Unknown => {}
+        }
+    }
+    // For these serde is still at the object that lacks or repeats the field.
+    let text = error.to_string();
+    for lead in ["missing field `", "duplicate field `", "unknown field `"] {
+        if let Some((field, _)) = text
+            .strip_prefix(lead)
+            .and_then(|rest| rest.split_once('`'))
+            && last != Some(field)
+        {
+            push(field);
+        }
+    }
+    pointer
+}
+
+/// The parameters of a query, read strictly: a parameter that is unknown (where the type says
+/// `deny_unknown_fields`), repeated or of another type is 400 `invalid-query`.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        serde_path_to_error::deserialize(pairs)
+            .map(Self)
+            .map_err(|error| {
+                let path = error.path().to_string();
+                let detail = error.into_inner().to_string();
+                // An unknown or repeated name is not yet a path.
+                let name = detail
+                    .split_once("field `")
+                    .and_then(|(_, rest)| rest.split_once('`'))
+                    .map_or(path.as_str(), |(name, _)| name);
+                Problem::new(errors::INVALID_QUERY).field(format!("?{name}"), detail)
+            })
+    }
+}
+
+/// The one id in a path that names something that exists. What is not well-formed names
+/// nothing: 404 `not-found`.
+#[derive(Clone, Copy, Debug)]
+pub struct Id<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = last_parameter(parts, state).await?;
+        read_id(&text)
+            .map(Self)
+            .map_err(|_| Problem::new(errors::NOT_FOUND))
+    }
+}
+
+/// The one id in a path under which something may be created. What is not well-formed is 400
+/// `invalid-id`.
+#[derive(Clone, Copy, Debug)]
+pub struct NewId<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for NewId<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        read_id(&last_parameter(parts, state).await?).map(Self)
+    }
+}
+
+/// Reads an id: a UUID, a SKU, whatever reads itself from one string.
+///
+/// # Errors
+/// `invalid-id` with what the type says.
+pub fn read_id<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(text);
+    T::deserialize(text).map_err(|error| Problem::new(errors::INVALID_ID).detail(error.to_string()))
+}
+
+async fn last_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
+    let parameters = RawPathParams::from_request_parts(parts, state)
+        .await
+        // The only way for a client to get here is a path that is not UTF-8.
+        .map_err(|_| Problem::new(errors::NOT_FOUND))?;
+    let last = parameters.iter().last().map(|(_, value)| value.to_owned());
+    last.ok_or_else(|| {
+        tracing::error!("a route without a parameter asks for an id");
+        Problem::new(errors::INTERNAL)
+    })
+}
+
+/// What a query must be as new as: `Recourse-Min-Position`, not yet read.
+#[derive(Clone, Debug, Default)]
+pub struct MinPosition(Option<String>);
+
+impl MinPosition {
+    /// The position, where the client named one.
+    ///
+    /// # Errors
+    /// `invalid-position` where it is malformed, of another log, or ahead of this one; or the
+    /// store's own where it does not say how far it is.
+    pub async fn resolve(&self, store: &dyn EventStore) -> Result<Option<Position>, Problem> {
+        let Some(token) = &self.0 else {
+            return Ok(None);
+        };
+        let position = position::read(token, store.log_id())?;
+        // What was given out was durable, so most often this asks nobody.
+        if position > store.durable() {
+            position::read_within(token, store.log_id(), store.appended().await?)?;
+        }
+        Ok(Some(position))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for MinPosition {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(position::MIN_HEADER) else {
+            return Ok(Self(None));
+        };
+        let text = value
+            .to_str()
+            .map_err(|_| Problem::new(errors::INVALID_POSITION))?;
+        Ok(Self(Some(text.to_owned())))
+    }
+}

@@ -1,0 +1,224 @@
+//! What the process depends on, and whether it can serve.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// How a dependency is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It works.
+    Up,
+    /// It is not there yet: a view that still catches up after a start.
+    Starting(String),
+    /// It does not work, and why.
+    Down(String),
+}
+
+/// Whether the process can do anything without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// No address can be served without it.
+    Everything,
+    /// Some addresses need it; the others still work.
+    Some,
+}
+
+type Probe = Arc<dyn Fn() -> Health + Send + Sync>;
+
+/// The dependencies of a process. Cheap to clone.
+///
+/// ```
+/// use recourse_service::readiness::{Health, Need, Registry};
+///
+/// let registry = Registry::new();
+/// let orders = registry.dependency("view-orders", Need::Some);
+/// registry.probe("event-store", Need::Everything, || Health::Up);
+/// assert!(registry.is_ready());
+/// orders.set(Health::Down("the file is gone".into()));
+/// assert!(registry.is_ready());
+/// ```
+#[derive(Clone, Default)]
+pub struct Registry {
+    dependencies: Arc<Mutex<Vec<(String, Need, Probe)>>>,
+}
+
+impl Registry {
+    /// Nothing depends on anything yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a dependency that its owner reports about; it is starting until then.
+    #[must_use]
+    pub fn dependency(&self, name: impl Into<String>, need: Need) -> Dependency {
+        let health = Arc::new(Mutex::new(Health::Starting("no news of it yet".into())));
+        let dependency = Dependency {
+            health: Arc::clone(&health),
+        };
+        let probe = Dependency { health };
+        self.probe(name, need, move || probe.get());
+        dependency
+    }
+
+    /// Adds a dependency that is asked how it is. The question must be quick: it is asked for
+    /// each call of `/readyz`.
+    pub fn probe(
+        &self,
+        name: impl Into<String>,
+        need: Need,
+        probe: impl Fn() -> Health + Send + Sync + 'static,
+    ) {
+        self.dependencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name.into(), need, Arc::new(probe)));
+    }
+
+    /// Each dependency, in the order in which they were added.
+    #[must_use]
+    pub fn report(&self) -> Vec<(String, Need, Health)> {
+        // The probes are not run under the lock: one may take locks of its own.
+        let dependencies = self
+            .dependencies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        dependencies
+            .into_iter()
+            .map(|(name, need, probe)| (name, need, probe()))
+            .collect()
+    }
+
+    /// Whether any address can be served: everything that all of them need is up, and not all
+    /// of the rest is away.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        is_ready(&self.report())
+    }
+
+    /// The answer to `/readyz`: 200 or 503, each dependency by name.
+    #[must_use]
+    pub fn respond(&self) -> Response {
+        let report = self.report();
+        let ready = is_ready(&report);
+        let body = Report {
+            status: if ready { "ready" } else { "not-ready" },
+            dependencies: report
+                .into_iter()
+                .map(|(name, need, health)| {
+                    let (status, detail) = match health {
+                        Health::Up => ("up", None),
+                        Health::Starting(detail) => ("starting", Some(detail)),
+                        Health::Down(detail) => ("down", Some(detail)),
+                    };
+                    Entry {
+                        name,
+                        status,
+                        needed_by: match need {
+                            Need::Everything => "everything",
+                            Need::Some => "some",
+                        },
+                        detail,
+                    }
+                })
+                .collect(),
+        };
+        let mut response = Json(body).into_response();
+        if !ready {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+        }
+        response
+    }
+}
+
+fn is_ready(report: &[(String, Need, Health)]) -> bool {
+    let up = |health: &Health| *health == Health::Up;
+    let mut some = report
+        .iter()
+        .filter(|(_, need, _)| *need == Need::Some)
+        .peekable();
+    let any_works = some.peek().is_none() || some.any(|(_, _, health)| up(health));
+    any_works
+        && report
+            .iter()
+            .all(|(_, need, health)| *need == Need::Some || up(health))
+}
+
+#[derive(Serialize)]
+struct Report {
+    status: &'static str,
+    dependencies: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    status: &'static str,
+    needed_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// The owner's end of a dependency. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Dependency {
+    health: Arc<Mutex<Health>>,
+}
+
+impl Dependency {
+    /// Says how it is.
+    pub fn set(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Says that it works.
+    pub fn up(&self) {
+        self.set(Health::Up);
+    }
+
+    /// Says that it does not, and why.
+    pub fn down(&self, why: impl Into<String>) {
+        self.set(Health::Down(why.into()));
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn get(&self) -> Health {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_ready_unless_no_address_can_be_served() {
+        let registry = Registry::new();
+        assert!(registry.is_ready());
+        let store = registry.dependency("event-store", Need::Everything);
+        assert!(!registry.is_ready(), "starting");
+        store.up();
+        assert!(registry.is_ready());
+        let orders = registry.dependency("view-orders", Need::Some);
+        let stock = registry.dependency("view-stock", Need::Some);
+        assert!(!registry.is_ready(), "no view works");
+        orders.up();
+        stock.down("gone");
+        assert!(registry.is_ready(), "one view works");
+        store.down("gone");
+        assert!(!registry.is_ready(), "nothing works without the store");
+        assert_eq!(registry.respond().status(), 503);
+    }
+}
