@@ -13,6 +13,10 @@ pub trait Aggregate: Send + Sync + 'static {
     /// Take a snapshot each time a stream has grown by this many events; never where `None`.
     const SNAPSHOT_EVERY: Option<u64> = None;
 
+    /// Raise it when [`Self::State`] or [`Self::evolve`] changes: snapshots of another version
+    /// are not believed.
+    const SNAPSHOT_VERSION: u32 = 0;
+
     /// What the events make.
     type State: Clone + Default + Serialize + DeserializeOwned + Send + Sync + 'static;
     /// An enum of newtype variants, each renamed to its type.

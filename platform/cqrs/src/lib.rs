@@ -14,8 +14,30 @@
 //! is state, folded from the events' metadata ([`Tracked`]).
 
 mod aggregate;
+mod batch;
+mod cache;
+mod clients;
+mod decide;
+mod load;
+mod repository;
+mod request;
+mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tracked;
+mod worker;
 
 pub use aggregate::{Aggregate, Role};
+pub use clients::{REMEMBERED_FOR, Remembered};
+pub use decide::{
+    AGGREGATE_UNREADABLE, COMMAND_NOT_UNDERSTOOD, COMMAND_REFUSED, DECISION_TOO_LARGE, Effect,
+    Handled, NOTHING_TO_DO, Rejection, handle,
+};
+pub use repository::{Error, LoadError, Outcome, Repository, RepositoryOptions};
+pub use request::{ClientCommand, Internal, Origin, Precondition, Request, SagaCommand};
+pub use snapshot::{MemorySnapshots, Snapshot, Snapshots, SnapshotsError};
+pub use tracked::{ApplyError, Head, Tracked, Tracking};
+pub use worker::{Clock, Handle, SendError, Source, Step, Worker, WorkerError, WorkerOptions};
 
 /// The code of the refusal of an undo that finds nothing to undo. It is the refusal of what
 /// it would have undone too: the stream's mark is past both.

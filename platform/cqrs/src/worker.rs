@@ -1,0 +1,585 @@
+//! One loop per kind of aggregate: takes what is there, executes it as one batch, answers.
+//!
+//! ```text
+//! bus ─────────▶ queue ─┐                          ┌▶ replies
+//!                       ├▶ one batch ▶ repository ─┤
+//! handles ─▶ channel ───┘                          └▶ once durable: commit to the bus
+//! ```
+//!
+//! Replies go out as soon as the events are appended: whoever gets one waits until the log is
+//! durable up to its position. Only the bus is told after that.
+
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
+use recourse_event_store::{Position, StoreError, StreamName, typed};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Aggregate, Error, Origin, Outcome, Repository, Request, SagaCommand, repository::save,
+};
+
+/// What time it is.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// The limits of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The commands of one batch. At least 2.
+    pub max_batch_commands: usize,
+    /// The requests that wait for their batch; more are refused.
+    pub max_queued_requests: usize,
+    /// What a refused sender is told to wait, in ms.
+    pub retry_after_ms: u64,
+    /// The wait before the bus or the store is asked again after an error, in ms; it doubles
+    /// with each failure in a row.
+    pub first_backoff_ms: u64,
+    /// The longest of those waits, in ms.
+    pub max_backoff_ms: u64,
+    /// How long the end waits for the last batch to become durable, in ms.
+    pub max_drain_ms: u64,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            max_batch_commands: 512,
+            max_queued_requests: 1_024,
+            retry_after_ms: 1_000,
+            first_backoff_ms: 50,
+            max_backoff_ms: 5_000,
+            max_drain_ms: 5_000,
+        }
+    }
+}
+
+/// Where a worker's saga commands come from.
+#[derive(Clone)]
+pub struct Source {
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The name under which it keeps how far this worker has come.
+    pub group: String,
+}
+
+/// Why a worker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The store is broken or closed.
+    #[error("the event store failed")]
+    Store(#[source] StoreError),
+    /// The bus cannot be read without somebody doing something about it.
+    #[error("the bus cannot be read")]
+    Bus(#[source] BusError),
+    /// A saga's event says not what it is about, so its commands cannot be answered.
+    #[error("the saga's event at {position} cannot be read")]
+    Delivery {
+        /// The event.
+        position: Position,
+        /// What is wrong with it.
+        source: typed::Error,
+    },
+}
+
+/// Why a request was not executed, or what came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError<R: std::error::Error + 'static> {
+    /// Too many wait already: nothing happened.
+    #[error("too many commands wait already")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The worker takes nothing more. Where it ended in the middle, the command may still
+    /// have taken effect.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// It was executed.
+    #[error(transparent)]
+    Failed(#[from] Error<R>),
+}
+
+struct Job<A: Aggregate> {
+    request: Request<A>,
+    reply: oneshot::Sender<Result<Outcome<A>, Error<A::Refusal>>>,
+}
+
+/// Sends requests to a [`Worker`]. Cheap to clone.
+pub struct Handle<A: Aggregate> {
+    jobs: mpsc::Sender<Job<A>>,
+    repository: Arc<Repository<A>>,
+    retry_after: Duration,
+}
+
+impl<A: Aggregate> Clone for Handle<A> {
+    fn clone(&self) -> Self {
+        Self {
+            jobs: self.jobs.clone(),
+            repository: Arc::clone(&self.repository),
+            retry_after: self.retry_after,
+        }
+    }
+}
+
+impl<A: Aggregate> Handle<A> {
+    /// Has a command executed. The answer comes when its events are appended: **wait until
+    /// the log is durable up to [`Outcome::position`], or `seen` of the error, before telling
+    /// anybody.** Where the caller goes away the command is executed all the same.
+    ///
+    /// # Errors
+    /// [`SendError::Overloaded`] at once where too many wait; else as
+    /// [`Repository::execute`].
+    pub async fn send(
+        &self,
+        stream: StreamName,
+        command: A::Command,
+        origin: Origin,
+    ) -> Result<Outcome<A>, SendError<A::Refusal>> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job {
+            request: Request::Direct {
+                stream,
+                command,
+                origin,
+            },
+            reply,
+        };
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Overloaded {
+                retry_after: self.retry_after,
+            },
+            mpsc::error::TrySendError::Closed(_) => SendError::ShuttingDown,
+        })?;
+        match answer.await {
+            Ok(result) => result.map_err(SendError::Failed),
+            Err(_) => Err(SendError::ShuttingDown),
+        }
+    }
+
+    /// The repository behind it, to load aggregates from.
+    #[must_use]
+    pub fn repository(&self) -> &Arc<Repository<A>> {
+        &self.repository
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Step {
+    /// The saga commands that were executed.
+    pub deliveries: usize,
+    /// The other requests that were executed.
+    pub requests: usize,
+    /// How far the bus was told that everything has had its effect.
+    pub committed: Option<Position>,
+}
+
+/// A saga's command, and what to commit once it is done.
+struct Queued {
+    command: SagaCommand,
+    /// Set on the last one that the bus delivered at once.
+    considered: Option<Position>,
+}
+
+/// Commit `considered` once the log is durable up to `needs`.
+struct Commit {
+    considered: Position,
+    needs: Position,
+}
+
+/// The most commits that wait for the log; further ones are joined with the last.
+const MAX_WAITING_COMMITS: usize = 256;
+
+/// Executes the commands of one kind of aggregate, one batch at a time.
+pub struct Worker<A: Aggregate> {
+    repository: Arc<Repository<A>>,
+    options: WorkerOptions,
+    clock: Clock,
+    jobs: mpsc::Receiver<Job<A>>,
+    source: Option<Source>,
+    consumer: Option<Box<dyn Consumer<Delivery>>>,
+    queue: VecDeque<Queued>,
+    commits: VecDeque<Commit>,
+    /// The last position that any saga command so far has led to.
+    effects: Position,
+    failures: u32,
+    resume_at: Option<Instant>,
+    saving: JoinSet<()>,
+}
+
+/// What a worker woke up for.
+enum Woken<A: Aggregate> {
+    Delivered(Result<Deliveries<Delivery>, BusError>),
+    Job(Box<Job<A>>),
+    NoMoreJobs,
+    Durable(Result<(), StoreError>),
+    Saved,
+    Resumed,
+}
+
+impl<A: Aggregate> Worker<A> {
+    /// A worker and the handle to send it requests. Without a source it takes no saga
+    /// commands.
+    #[must_use]
+    pub fn new(
+        repository: Arc<Repository<A>>,
+        source: Option<Source>,
+        clock: Clock,
+        options: WorkerOptions,
+    ) -> (Self, Handle<A>) {
+        let (sender, jobs) = mpsc::channel(options.max_queued_requests.max(1));
+        let handle = Handle {
+            jobs: sender,
+            repository: Arc::clone(&repository),
+            retry_after: Duration::from_millis(options.retry_after_ms),
+        };
+        let worker = Self {
+            repository,
+            clock,
+            jobs,
+            source,
+            consumer: None,
+            queue: VecDeque::new(),
+            commits: VecDeque::new(),
+            effects: Position::START,
+            failures: 0,
+            resume_at: None,
+            saving: JoinSet::new(),
+            options,
+        };
+        (worker, handle)
+    }
+
+    /// Runs until `shutdown`, then executes what it has accepted and ends.
+    ///
+    /// # Errors
+    /// Where the store is broken, or the bus in a way that time does not mend: the process
+    /// must end.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        loop {
+            let woken = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                woken = self.wake() => woken?,
+            };
+            self.work(woken).await?;
+        }
+        self.drain().await
+    }
+
+    /// Waits until there is something to do, and does it.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn step(&mut self) -> Result<Step, WorkerError> {
+        let woken = self.wake().await?;
+        self.work(woken).await
+    }
+
+    /// Waits for the next thing to do. May be dropped while it waits.
+    async fn wake(&mut self) -> Result<Woken<A>, WorkerError> {
+        if self.resume_at.is_none() {
+            self.connect().await?;
+        }
+        let paused = self.resume_at;
+        // While a command waits for its repeat nothing newer may be taken from the bus.
+        let wants_deliveries = paused.is_none() && self.queue.is_empty();
+        let needs = self.commits.front().map(|commit| commit.needs);
+        let store = &self.repository.store;
+        let consumer = &mut self.consumer;
+        Ok(tokio::select! {
+            biased;
+            result = async { match needs {
+                Some(needs) => store.wait_durable(needs).await,
+                None => std::future::pending().await,
+            }} => Woken::Durable(result),
+            Some(_) = self.saving.join_next() => Woken::Saved,
+            () = async { match paused {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None if self.queue.is_empty() => std::future::pending().await,
+                None => {}
+            }} => Woken::Resumed,
+            delivered = async { match consumer {
+                Some(consumer) if wants_deliveries => consumer.next().await,
+                _ => std::future::pending().await,
+            }} => Woken::Delivered(delivered),
+            job = self.jobs.recv(), if !self.jobs.is_closed() || !self.jobs.is_empty() => {
+                job.map_or(Woken::NoMoreJobs, |job| Woken::Job(Box::new(job)))
+            }
+        })
+    }
+
+    async fn work(&mut self, woken: Woken<A>) -> Result<Step, WorkerError> {
+        let mut jobs = Vec::new();
+        match woken {
+            Woken::Delivered(Ok(deliveries)) => self.take(deliveries)?,
+            Woken::Delivered(Err(error)) => self.lose_the_bus(error)?,
+            Woken::Job(job) => jobs.push(*job),
+            Woken::Durable(result) => result.map_err(WorkerError::Store)?,
+            Woken::Resumed => self.resume_at = None,
+            Woken::NoMoreJobs | Woken::Saved => {}
+        }
+        let mut step = self.execute(jobs).await?;
+        step.committed = self.commit().await?;
+        self.save_snapshots();
+        Ok(step)
+    }
+
+    /// Asks the bus for a consumer where there is none.
+    async fn connect(&mut self) -> Result<(), WorkerError> {
+        let Some(source) = self.source.as_ref().filter(|_| self.consumer.is_none()) else {
+            return Ok(());
+        };
+        match source.bus.commands(&source.group, &[A::CATEGORY]).await {
+            Ok(consumer) => {
+                self.consumer = Some(consumer);
+                Ok(())
+            }
+            Err(error) => self.lose_the_bus(error),
+        }
+    }
+
+    /// Everything after the last commit comes again, so what is queued is let go.
+    fn lose_the_bus(&mut self, error: BusError) -> Result<(), WorkerError> {
+        let is_fatal = match &error {
+            BusError::Store(error) => is_fatal(error),
+            BusError::Checkpoint { .. } => true,
+            BusError::Gap { .. } | BusError::Malformed { .. } => false,
+        };
+        if is_fatal {
+            return Err(WorkerError::Bus(error));
+        }
+        tracing::warn!(category = A::CATEGORY, %error, "the bus was lost");
+        self.consumer = None;
+        self.queue.clear();
+        self.commits.clear();
+        self.back_off();
+        Ok(())
+    }
+
+    fn back_off(&mut self) {
+        let factor = 1_u64.checked_shl(self.failures).unwrap_or(u64::MAX);
+        let wait_ms = self
+            .options
+            .first_backoff_ms
+            .saturating_mul(factor)
+            .min(self.options.max_backoff_ms);
+        self.failures = self.failures.saturating_add(1);
+        self.resume_at = Some(Instant::now() + Duration::from_millis(wait_ms));
+    }
+
+    fn take(&mut self, deliveries: Deliveries<Delivery>) -> Result<(), WorkerError> {
+        self.failures = 0;
+        for delivery in deliveries.messages {
+            let position = delivery.event.position;
+            let command = SagaCommand::try_from(delivery)
+                .map_err(|source| WorkerError::Delivery { position, source })?;
+            self.queue.push_back(Queued {
+                command,
+                considered: None,
+            });
+        }
+        match self.queue.back_mut() {
+            Some(last) => last.considered = Some(deliveries.considered),
+            None => self.commit_later(deliveries.considered),
+        }
+        Ok(())
+    }
+
+    fn commit_later(&mut self, considered: Position) {
+        // What is considered may be ahead of what is durable too.
+        let needs = self.effects.max(considered);
+        if self.commits.len() >= MAX_WAITING_COMMITS
+            && let Some(last) = self.commits.back_mut()
+        {
+            *last = Commit { considered, needs };
+            return;
+        }
+        self.commits.push_back(Commit { considered, needs });
+    }
+
+    /// Executes what is there: `jobs`, all others that wait, and the queue, up to the limit.
+    async fn execute(&mut self, mut jobs: Vec<Job<A>>) -> Result<Step, WorkerError> {
+        let max = self.options.max_batch_commands.max(2);
+        // Neither side starves the other: each may have half where both want all.
+        let queued = if self.resume_at.is_some() {
+            0
+        } else {
+            self.queue.len()
+        };
+        let max_jobs = max - queued.min(max / 2);
+        while jobs.len() < max_jobs
+            && let Ok(job) = self.jobs.try_recv()
+        {
+            jobs.push(job);
+        }
+        let deliveries = queued.min(max.saturating_sub(jobs.len()));
+        if jobs.is_empty() && deliveries == 0 {
+            return Ok(Step::default());
+        }
+        let mut requests: Vec<Request<A>> = self
+            .queue
+            .iter()
+            .take(deliveries)
+            .map(|queued| Request::Saga(queued.command.clone()))
+            .collect();
+        let mut replies = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            requests.push(job.request);
+            replies.push(job.reply);
+        }
+        let step = Step {
+            deliveries,
+            requests: replies.len(),
+            committed: None,
+        };
+        let mut results = self
+            .repository
+            .execute(requests, (self.clock)())
+            .await
+            .into_iter();
+        let of_sagas: Vec<_> = results.by_ref().take(deliveries).collect();
+        let mut broken = None;
+        for (reply, result) in replies.into_iter().zip(results) {
+            if let Err(Error::Store(error)) = &result
+                && is_fatal(error)
+            {
+                broken = Some(error.clone());
+            }
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+        self.finish(of_sagas)?;
+        match broken {
+            Some(error) => Err(WorkerError::Store(error)),
+            None => Ok(step),
+        }
+    }
+
+    /// Takes the saga commands that were executed out of the queue. Those that could not be
+    /// stay, in their order, and are repeated after a while.
+    fn finish(
+        &mut self,
+        results: Vec<Result<Outcome<A>, Error<A::Refusal>>>,
+    ) -> Result<(), WorkerError> {
+        let mut again = VecDeque::new();
+        let mut owed = None;
+        for result in results {
+            let Some(queued) = self.queue.pop_front() else {
+                break;
+            };
+            match result {
+                Ok(outcome) => {
+                    self.effects = self.effects.max(outcome.position);
+                    match queued.considered {
+                        Some(considered) if again.is_empty() => self.commit_later(considered),
+                        // Owed by those before it, which are still to be executed.
+                        considered => owed = considered.or(owed),
+                    }
+                }
+                Err(Error::Store(error)) if is_fatal(&error) => {
+                    return Err(WorkerError::Store(error));
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        category = A::CATEGORY,
+                        command = %queued.command.command.id,
+                        %error,
+                        "a saga's command will be repeated"
+                    );
+                    again.push_back(queued);
+                }
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        // Behind the last repeat, nothing of what the bus delivered before is open.
+        if let (Some(considered), Some(last)) = (owed, again.back_mut()) {
+            last.considered = last.considered.max(Some(considered));
+        }
+        again.append(&mut self.queue);
+        self.queue = again;
+        self.back_off();
+        Ok(())
+    }
+
+    /// Tells the bus how far everything has had its effect, durably.
+    async fn commit(&mut self) -> Result<Option<Position>, WorkerError> {
+        let durable = self.repository.store.durable();
+        let mut reached = None;
+        while let Some(commit) = self.commits.pop_front_if(|commit| commit.needs <= durable) {
+            reached = Some(commit.considered);
+        }
+        if let (Some(considered), Some(consumer)) = (reached, &mut self.consumer)
+            && let Err(error) = consumer.commit(considered).await
+        {
+            self.lose_the_bus(error)?;
+            return Ok(None);
+        }
+        Ok(reached)
+    }
+
+    /// Saves what has become durable, one at a time, beside the batches.
+    fn save_snapshots(&mut self) {
+        let Some(snapshots) = self.repository.snapshots.clone() else {
+            return;
+        };
+        if !self.saving.is_empty() {
+            return;
+        }
+        let due = self.repository.take_due_snapshots();
+        if !due.is_empty() {
+            self.saving.spawn(async move {
+                for snapshot in due {
+                    save(&*snapshots, snapshot).await;
+                }
+            });
+        }
+    }
+
+    /// Executes what was accepted, waits a while for it to become durable, and says so.
+    async fn drain(mut self) -> Result<(), WorkerError> {
+        self.jobs.close();
+        self.resume_at = None;
+        while self.execute(Vec::new()).await? != Step::default() {}
+        let deadline = Duration::from_millis(self.options.max_drain_ms);
+        let durable = async {
+            if let Some(last) = self.commits.back() {
+                self.repository.store.wait_durable(last.needs).await?;
+            }
+            Ok(())
+        };
+        // What is not durable by then was never said to be: it comes again.
+        if let Ok(result) = tokio::time::timeout(deadline, durable).await {
+            result.map_err(WorkerError::Store)?;
+        }
+        self.commit().await?;
+        while self.saving.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// Whether the process must end.
+fn is_fatal(error: &StoreError) -> bool {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Full(_) => false,
+        StoreError::Failed(_) | StoreError::Corrupt { .. } | StoreError::Closed => true,
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Worker<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("category", &A::CATEGORY)
+            .field("queued", &self.queue.len())
+            .field("waiting_commits", &self.commits.len())
+            .finish_non_exhaustive()
+    }
+}
