@@ -113,7 +113,8 @@ impl<A: Aggregate> Given<A> {
     /// A saga asks for something, with a command that comes after all before.
     #[must_use]
     pub fn when_saga(mut self, command: A::Command) -> Then<A> {
-        let request = saga_request::<A>(&self.stream, &command, self.commands_and_one() as u64);
+        let number = self.commands_and_one() as u64;
+        let request = saga_request::<A>(&self.stream, &command, number);
         self.when_requested(&request)
     }
 
