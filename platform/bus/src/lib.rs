@@ -13,6 +13,8 @@
 mod checkpoints;
 mod command;
 pub mod embedded;
+#[cfg(feature = "testing")]
+pub mod faulty;
 mod port;
 
 pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};
