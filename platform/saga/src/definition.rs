@@ -107,8 +107,7 @@ impl Backoff {
     }
 }
 
-type Action<I> = dyn Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static;
-type Closing<I> =
+type Action<I> =
     dyn Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static;
 
 /// A step as it is written down, over the saga's input `I`.
@@ -153,8 +152,8 @@ pub fn compensatable<I>(
     Step {
         name,
         kind: Kind::Compensatable,
-        action: Box::new(action),
-        compensation: Some(Box::new(compensation)),
+        action: Box::new(move |input, ids, _| action(input, ids)),
+        compensation: Some(Box::new(move |input, ids, _| compensation(input, ids))),
         settings: Settings::default(),
     }
 }
@@ -167,7 +166,7 @@ pub fn pivot<I>(
     Step {
         name,
         kind: Kind::Pivot,
-        action: Box::new(action),
+        action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: None,
         settings: Settings::default(),
     }
@@ -181,6 +180,21 @@ pub fn retriable<I>(
     Step {
         name,
         kind: Kind::Retriable,
+        action: Box::new(move |input, ids, _| action(input, ids)),
+        compensation: None,
+        settings: Settings::default(),
+    }
+}
+
+/// The act after everything is undone, told why. A refusal that there is nothing to undo counts
+/// as done; what was refused for now is tried again, as a compensation is.
+pub fn closing<I>(
+    name: &'static str,
+    action: impl Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+) -> Step<I> {
+    Step {
+        name,
+        kind: Kind::Closing,
         action: Box::new(action),
         compensation: None,
         settings: Settings::default(),
@@ -264,6 +278,12 @@ pub enum BuildError {
         /// What it names.
         earlier: String,
     },
+    /// A closing act stands among the steps.
+    #[error("`{0}` is the act after everything is undone, and stands among the steps")]
+    ClosingAsStep(String),
+    /// Another step stands where the closing act does.
+    #[error("`{0}` is not an act for after everything is undone")]
+    NotClosing(String),
     /// Nothing starts it.
     #[error("nothing starts it")]
     NoStart,
@@ -279,16 +299,28 @@ pub struct Builder<I> {
     version: u32,
     deadline: Duration,
     stages: Vec<Vec<Step<I>>>,
-    closing: Option<ClosingStep<I>>,
+    closing: Option<Step<I>>,
     starts: Option<Box<Starts<I>>>,
     cancels: Option<Box<Cancels>>,
 }
 
-struct ClosingStep<I> {
-    name: &'static str,
-    action: Box<Closing<I>>,
-    settled_by: Vec<&'static str>,
-    settings: Settings,
+impl<I: 'static> Step<I> {
+    fn erase(self, stage: u32) -> ErasedStep {
+        let erase = |action: Box<Action<I>>| -> Box<ErasedAction> {
+            Box::new(move |input, ids, reason| action(typed_input(input)?, ids, reason))
+        };
+        ErasedStep {
+            plan: PlannedStep {
+                name: self.name.into(),
+                kind: self.kind,
+                stage,
+                takes_over: self.settings.takes_over.map(Into::into),
+            },
+            action: erase(self.action),
+            compensation: self.compensation.map(erase),
+            settings: self.settings,
+        }
+    }
 }
 
 impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
@@ -335,34 +367,10 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
         self
     }
 
-    /// The act after everything is undone. A refusal with one of the codes `settled_by` says
-    /// that there is nothing left to do, and counts as done. Any other is tried again, as a
-    /// compensation is.
+    /// The act after everything is undone.
     #[must_use]
-    pub fn when_undone(
-        mut self,
-        name: &'static str,
-        settled_by: &[&'static str],
-        action: impl Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.closing = Some(ClosingStep {
-            name,
-            action: Box::new(action),
-            settled_by: settled_by.to_vec(),
-            settings: Settings::default(),
-        });
-        self
-    }
-
-    /// The timeout of the act after everything is undone.
-    #[must_use]
-    pub fn when_undone_timeout(mut self, timeout: Duration) -> Self {
-        if let Some(closing) = &mut self.closing {
-            closing.settings.timeout = timeout;
-        }
+    pub fn when_undone(mut self, closing: Step<I>) -> Self {
+        self.closing = Some(closing);
         self
     }
 
@@ -374,47 +382,13 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
         self.check()?;
         let starts = self.starts.ok_or(BuildError::NoStart)?;
         let hash = hash(self.name, self.version, &self.stages, self.closing.as_ref());
+        let stages = self
+            .stages
+            .into_iter()
+            .chain(self.closing.map(|step| vec![step]));
         let mut steps = Vec::new();
-        for (stage, members) in (0_u32..).zip(self.stages) {
-            for step in members {
-                let action = step.action;
-                steps.push(ErasedStep {
-                    plan: PlannedStep {
-                        name: step.name.into(),
-                        kind: step.kind,
-                        stage,
-                        takes_over: step.settings.takes_over.map(Into::into),
-                    },
-                    action: Box::new(move |input, ids, _| action(typed_input(input)?, ids)),
-                    compensation: step.compensation.map(|compensation| {
-                        Box::new(move |input: &Input, ids: &Ids, _: &Reason| {
-                            compensation(typed_input(input)?, ids)
-                        }) as Box<ErasedAction>
-                    }),
-                    settled_by: Vec::new(),
-                    settings: step.settings,
-                });
-            }
-        }
-        if let Some(closing) = self.closing {
-            let stage = steps
-                .last()
-                .map_or(0, |step| step.plan.stage.saturating_add(1));
-            let action = closing.action;
-            steps.push(ErasedStep {
-                plan: PlannedStep {
-                    name: closing.name.into(),
-                    kind: Kind::Closing,
-                    stage,
-                    takes_over: None,
-                },
-                action: Box::new(move |input, ids, reason| {
-                    action(typed_input(input)?, ids, reason)
-                }),
-                compensation: None,
-                settled_by: closing.settled_by,
-                settings: closing.settings,
-            });
+        for (stage, members) in (0_u32..).zip(stages) {
+            steps.extend(members.into_iter().map(|step| step.erase(stage)));
         }
         Ok(Definition {
             name: self.name,
@@ -447,6 +421,12 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
                 return Err(BuildError::Name(name.to_owned()));
             }
         }
+        if let Some(closing) = &self.closing {
+            if closing.kind != Kind::Closing {
+                return Err(BuildError::NotClosing(closing.name.to_owned()));
+            }
+            check_bounds(closing)?;
+        }
         let mut past_pivot = false;
         let mut undoable = BTreeSet::new();
         for (index, stage) in self.stages.iter().enumerate() {
@@ -478,12 +458,11 @@ fn check_step<I>(
     match step.kind {
         Kind::Compensatable if past_pivot => return Err(BuildError::CompensatableAfterPivot(name)),
         Kind::Retriable if !past_pivot => return Err(BuildError::RetriableBeforePivot(name)),
+        Kind::Closing => return Err(BuildError::ClosingAsStep(name)),
         Kind::Pivot if stage_len != 1 => return Err(BuildError::PivotNotAlone(name)),
         _ => {}
     }
-    if step.settings.timeout.is_zero() || step.settings.max_attempts == 0 {
-        return Err(BuildError::Bounds(name));
-    }
+    check_bounds(step)?;
     if let Some(earlier) = step.settings.takes_over
         && (!past_pivot || !undoable.contains(earlier))
     {
@@ -495,12 +474,14 @@ fn check_step<I>(
     Ok(())
 }
 
-fn hash<I>(
-    name: &str,
-    version: u32,
-    stages: &[Vec<Step<I>>],
-    closing: Option<&ClosingStep<I>>,
-) -> String {
+fn check_bounds<I>(step: &Step<I>) -> Result<(), BuildError> {
+    if step.settings.timeout.is_zero() || step.settings.max_attempts == 0 {
+        return Err(BuildError::Bounds(step.name.to_owned()));
+    }
+    Ok(())
+}
+
+fn hash<I>(name: &str, version: u32, stages: &[Vec<Step<I>>], closing: Option<&Step<I>>) -> String {
     // Names are written in Rust; none has a line break, which keeps the text unambiguous.
     let mut text = format!("{name}\n{version}\n");
     for (index, stage) in stages.iter().enumerate() {
@@ -519,7 +500,10 @@ fn hash<I>(
         }
     }
     if let Some(closing) = closing {
-        text.push_str(&format!("{}\n{}\n", closing.name, closing.settings.version));
+        let Settings {
+            fans_out, version, ..
+        } = &closing.settings;
+        text.push_str(&format!("{}\n{fans_out}\n{version}\n", closing.name));
     }
     Uuid::new_v5(&HASHES, text.as_bytes()).simple().to_string()
 }
@@ -552,7 +536,6 @@ pub(crate) struct ErasedStep {
     pub(crate) plan: PlannedStep,
     action: Box<ErasedAction>,
     compensation: Option<Box<ErasedAction>>,
-    settled_by: Vec<&'static str>,
     settings: Settings,
 }
 
@@ -684,10 +667,6 @@ impl ErasedStep {
             [] => self.plan.kind == Kind::Closing,
             _ => false,
         }
-    }
-
-    pub(crate) fn is_settled_by(&self, code: &str) -> bool {
-        self.settled_by.contains(&code)
     }
 
     pub(crate) fn max_attempts(&self) -> u32 {

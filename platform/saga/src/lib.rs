@@ -18,8 +18,8 @@ mod rules;
 mod state;
 
 pub use definition::{
-    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Start, Step, compensatable,
-    pivot, retriable,
+    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Start, Step, closing,
+    compensatable, pivot, retriable,
 };
 pub use event::{
     Answer, Answered, AttentionNeeded, CancellationNoted, Compensated, Completed, Direction, Event,

@@ -282,11 +282,9 @@ impl Reaction<'_> {
             return Ok(Verdict::Plain);
         };
         let undo = sent.direction != Direction::Do;
-        let nothing_left = if undo {
-            code == NOTHING_TO_UNDO && self.rules.hold(Rule::NothingToUndoIsDone)
-        } else {
-            step.is_settled_by(code)
-        };
+        let nothing_left = code == NOTHING_TO_UNDO
+            && (step.plan.kind == Kind::Closing
+                || (undo && self.rules.hold(Rule::NothingToUndoIsDone)));
         if nothing_left {
             return Ok(Verdict::CountsAsDone);
         }
