@@ -18,6 +18,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod embedded;
 mod event;
 pub mod memory;
 mod port;

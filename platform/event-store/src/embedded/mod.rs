@@ -1,0 +1,452 @@
+//! The embedded adapter: one log in segment files, and an index of its streams in memory.
+//!
+//! ```text
+//! append ──▶ lock: conflict check, position, frame ──▶ tail in memory ──▶ readers, at once
+//!                         │ group of what is waiting
+//!                         ▼
+//!               write + fdatasync ──▶ durable position ──▶ whoever waits for it
+//! ```
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | [`engine`] | what is shared: taking events in, bringing them to disk, working ahead |
+//! | [`format`] | how the log lies in its files, and what makes it recoverable |
+//! | [`recovery`] | opening after however the last process ended |
+//! | [`checkpoint`] | the index written out, so that a start reads little |
+//! | [`index`] | where each stream ends, where each position is |
+//! | [`tail`] | the newest events, decoded, in memory |
+//! | [`reading`], [`subscription`] | streams, the whole log, and following it |
+//! | [`disk`], [`files`] | the file trait, and the operating system's files behind it |
+//!
+//! Why it is made this way and how fast it is: `docs/decisions/0001-embedded-event-store.md`.
+
+mod checkpoint;
+pub mod disk;
+mod engine;
+mod files;
+mod format;
+mod index;
+mod options;
+mod progress;
+mod reading;
+mod recovery;
+mod segments;
+mod subscription;
+mod tail;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+
+pub use self::{
+    engine::Stats,
+    files::Folder,
+    options::{MAX_SEGMENT_BYTES, OpenError, Options},
+};
+use self::{
+    engine::{Admitted, Engine, Prepared},
+    format::{GROUP_HEADER, MAX_TYPE_BYTES, SEGMENT_HEADER, event_bytes},
+    options::doing,
+    progress::lock,
+    subscription::Follower,
+};
+use crate::{
+    Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Position, Read,
+    RecordedEvent, StoreError, StreamName, Subscription, Visibility,
+};
+
+const HEADER: &str = "store";
+const HEADER_NEW: &str = "store.new";
+const LOCK: &str = "lock";
+const DURABLE: &str = "durable";
+
+/// A log in a folder of this machine. One process at a time writes it.
+pub struct Store {
+    engine: Arc<Engine>,
+    /// Frees the folder when dropped, after the threads have ended.
+    folder: Mutex<Option<recovery::Lock>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Opens the log in a folder, and creates it where there is none. What it holds is durable
+    /// when this returns. Blocks: some milliseconds, up to a second for a large log after a
+    /// crash.
+    ///
+    /// # Errors
+    /// [`OpenError`] says which and what to do about it.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let disk = Arc::new(Folder::new(&options.directory));
+        let store = Self::open_by_hand(disk, options)?;
+        let work: [fn(&Engine); 2] = [Engine::run_sync, Engine::run_ahead];
+        for (name, run) in ["event-store-sync", "event-store-ahead"]
+            .into_iter()
+            .zip(work)
+        {
+            let engine = Arc::clone(&store.engine);
+            let thread = std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || run(&engine))
+                .map_err(doing("start a thread"))?;
+            lock(&store.threads).push(thread);
+        }
+        Ok(store)
+    }
+
+    /// Opens the log on a given disk, with no threads: nothing becomes durable but by
+    /// [`Self::step`]. For tests.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_by_hand(disk: Arc<dyn disk::Disk>, options: Options) -> Result<Self, OpenError> {
+        let (opened, folder) = recovery::open(&disk, &options)?;
+        let engine = Engine::new(disk, options, opened);
+        engine.publish_recovered();
+        Ok(Self {
+            engine: Arc::new(engine),
+            folder: Mutex::new(Some(folder)),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Opens a log to read it as it is at this moment, beside a process that writes it too.
+    /// Where there is none, what is read is made durable first. Appends are refused.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`OpenError::Missing`] where there is no log.
+    pub fn open_read_only(directory: impl Into<std::path::PathBuf>) -> Result<Self, OpenError> {
+        let options = Options::new(directory);
+        Self::open_read_only_on(Arc::new(Folder::new(&options.directory)), options)
+    }
+
+    fn open_read_only_on(disk: Arc<dyn disk::Disk>, options: Options) -> Result<Self, OpenError> {
+        let opened = recovery::open_read_only(&disk, &options)?;
+        Ok(Self {
+            engine: Arc::new(Engine::new(disk, options, opened)),
+            folder: Mutex::default(),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Does one piece of what the threads do: a segment made ready, a group synced or a
+    /// checkpoint written. Whether there was something to do.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] where there is no room now, [`StoreError::Failed`] for good.
+    pub fn step(&self) -> Result<bool, StoreError> {
+        Ok(self.engine.sync_step()? || self.engine.ahead_step()?)
+    }
+
+    /// Brings everything to disk, writes the index out and takes no more appends. Afterwards
+    /// the folder is free for another process.
+    ///
+    /// # Errors
+    /// Where what is appended could not be made durable.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let drained = self.drain();
+        self.engine.end(StoreError::Closed);
+        self.join();
+        drop(lock(&self.folder).take());
+        drained
+    }
+
+    fn drain(&self) -> Result<(), StoreError> {
+        self.engine.refuse_appends();
+        while self.engine.sync_step()? {}
+        self.engine.checkpoint()?;
+        Ok(())
+    }
+
+    fn join(&self) {
+        self.engine.stop();
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the event store panicked");
+            }
+        }
+    }
+
+    /// Waits until the store has failed: the process must end then, with an exit code that
+    /// says so. Never answers while it works, nor when it is closed.
+    pub async fn failed(&self) -> StoreError {
+        loop {
+            match self.engine.durable.reach(u64::MAX).await {
+                Err(error @ StoreError::Failed(_)) => return error,
+                Ok(()) | Err(_) => std::future::pending::<()>().await,
+            }
+        }
+    }
+
+    /// What it has done since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.engine.stats()
+    }
+
+    /// From where on the log was, or on the next start would be, read again to make the index
+    /// whole: the last checkpoint.
+    #[must_use]
+    pub fn checkpointed(&self) -> Position {
+        Position::dense(self.engine.core().checkpointed.position)
+    }
+
+    /// Writes the index out now, as of what is durable. Blocks.
+    ///
+    /// # Errors
+    /// Where the store has failed.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        self.engine.checkpoint().map(drop)
+    }
+
+    /// Checks every event of the log that is on disk and visits its position, stream, type,
+    /// data and metadata without keeping any: the fastest way through the whole log. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] where an event is not as it was written.
+    pub fn replay(&self, mut visit: impl FnMut(RawEvent<'_>)) -> Result<(), StoreError> {
+        let (start, end) = {
+            let core = self.engine.core();
+            (core.marks.at_or_before(1), self.engine.durable.get())
+        };
+        let Some((first, location)) = start else {
+            return Ok(());
+        };
+        let mut frames = reading::Frames::new(&self.engine, first, location);
+        for _ in first..=end {
+            let (record, _) = frames.next_record()?;
+            visit(RawEvent {
+                position: Position::dense(record.position),
+                stream: record.stream,
+                revision: record.revision,
+                id: record.id,
+                event_type: record.event_type,
+                data: record.data,
+                metadata: record.metadata,
+            });
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, append: Append) -> Result<Prepared, AppendError> {
+        if append.events.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        let too_large = |bytes, max_bytes| Err(AppendError::TooLarge { bytes, max_bytes });
+        let mut held = 0_usize;
+        let mut bytes = 0_usize;
+        for event in &append.events {
+            if event.event_type.len() > MAX_TYPE_BYTES {
+                return too_large(event.event_type.len(), MAX_TYPE_BYTES);
+            }
+            held = held
+                .saturating_add(event.event_type.len())
+                .saturating_add(event.data.len())
+                .saturating_add(event.metadata.len());
+            bytes = bytes.saturating_add(event_bytes(append.stream.as_str(), event));
+        }
+        let max_bytes = self.engine.options.max_append_bytes;
+        if held > max_bytes {
+            return too_large(held, max_bytes);
+        }
+        let room =
+            (self.engine.segment_bytes as usize).saturating_sub(SEGMENT_HEADER + GROUP_HEADER);
+        if bytes > room {
+            return too_large(bytes, room);
+        }
+        Ok(Prepared {
+            key: self.engine.keys.key(append.stream.as_str()),
+            stream: append.stream,
+            expected: append.expected,
+            events: append.events,
+            bytes,
+        })
+    }
+
+    /// An append that expects the stream where it was: a repeat of what is there from
+    /// `from` on, or a conflict. What is in a stream never changes, so no lock is needed.
+    fn repeated(
+        &self,
+        append: &Prepared,
+        from: u64,
+        actual: Option<u64>,
+    ) -> Result<Appended, AppendError> {
+        let there = self
+            .engine
+            .read_stream(
+                &append.stream,
+                Some(from),
+                Direction::Forward,
+                Visibility::Appended,
+                append.events.len(),
+            )
+            .map_err(AppendError::Store)?;
+        let same = there.len() == append.events.len()
+            && there
+                .iter()
+                .zip(&append.events)
+                .all(|(there, new)| there.event.id == new.id);
+        match there.last() {
+            Some(last) if same => Ok(Appended {
+                revision: last.revision,
+                position: Some(last.position),
+            }),
+            _ => Err(AppendError::WrongExpectedRevision { actual }),
+        }
+    }
+}
+
+/// An event as it lies in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct RawEvent<'a> {
+    /// Its place in the log.
+    pub position: Position,
+    /// The name of its stream.
+    pub stream: &'a str,
+    /// Its place in the stream.
+    pub revision: u64,
+    /// Its id.
+    pub id: uuid::Uuid,
+    /// Its type.
+    pub event_type: &'a str,
+    /// JSON.
+    pub data: &'a [u8],
+    /// JSON.
+    pub metadata: &'a [u8],
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("log", &self.engine.log)
+            .field("folder", &self.engine.options.directory)
+            .field("durable", &self.engine.durable.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // What is appended is still brought to disk; `close` also says whether that worked.
+        self.join();
+        self.engine.end(StoreError::Closed);
+    }
+}
+
+#[async_trait]
+impl EventStore for Store {
+    fn log_id(&self) -> LogId {
+        self.engine.log
+    }
+
+    async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
+        let mut answers = Vec::with_capacity(appends.len());
+        let mut queue = VecDeque::with_capacity(appends.len());
+        // Where in `answers` the front of the queue is answered.
+        let mut places = VecDeque::with_capacity(appends.len());
+        for append in appends {
+            match self.prepare(append) {
+                Ok(prepared) => {
+                    places.push_back(answers.len());
+                    queue.push_back(prepared);
+                    answers.push(Err(AppendError::Empty));
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        while !queue.is_empty() {
+            let mut behind = Vec::new();
+            let wait = self.engine.admit(&mut queue, |admitted, append| {
+                let Some(place) = places.pop_front() else {
+                    return;
+                };
+                match admitted {
+                    Admitted::Done(answer) => {
+                        if let Some(slot) = answers.get_mut(place) {
+                            *slot = answer;
+                        }
+                    }
+                    Admitted::Behind { from, actual } => behind.push((place, append, from, actual)),
+                }
+            });
+            for (place, append, from, actual) in behind {
+                let answer = self.repeated(&append, from, actual);
+                if let Some(slot) = answers.get_mut(place) {
+                    *slot = answer;
+                }
+            }
+            if let Some(wait) = wait {
+                // An error shows again, and is answered, when the rest is admitted.
+                let _ = self.engine.wait(wait).await;
+            }
+        }
+        answers
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Option<u64>,
+        direction: Direction,
+        visibility: Visibility,
+        max_events: usize,
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.engine
+            .read_stream(stream, from, direction, visibility, max_events)
+    }
+
+    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
+        let scanned = match read.direction {
+            Direction::Forward => self.engine.read_forward(
+                read.from.map_or(0, |position| position.commit),
+                None,
+                read.visibility,
+                &read.filter,
+                read.max_events,
+            )?,
+            Direction::Backward => self.engine.read_backward(
+                read.from.map(|position| position.commit),
+                read.visibility,
+                &read.filter,
+                read.max_events,
+            )?,
+        };
+        Ok(Batch {
+            events: scanned.events,
+            considered: Position::dense(scanned.considered),
+            at_end: scanned.at_end,
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        after: Position,
+        filter: Filter,
+        visibility: Visibility,
+    ) -> Result<Box<dyn Subscription>, StoreError> {
+        Ok(Box::new(Follower {
+            engine: Arc::clone(&self.engine),
+            considered: after.commit,
+            next: None,
+            filter,
+            visibility,
+        }))
+    }
+
+    async fn appended(&self) -> Result<Position, StoreError> {
+        self.engine.last_appended()
+    }
+
+    fn durable(&self) -> Position {
+        Position::dense(self.engine.durable.get())
+    }
+
+    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
+        self.engine.durable.reach(position.commit).await
+    }
+}

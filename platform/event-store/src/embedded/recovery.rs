@@ -1,0 +1,621 @@
+//! Opening: what the log holds after however it ended.
+//!
+//! The log is read from the last checkpoint to where it no longer continues. There, either
+//! nothing was written, or a group was torn, which nobody was promised and which is wiped; or
+//! something later in the log knows that more had been durable here. Then the log is damaged,
+//! and the store does not open, for going on would silently lose what was acknowledged.
+
+use std::{io, sync::Arc};
+
+use super::{
+    DURABLE, HEADER, HEADER_NEW, LOCK, Options,
+    checkpoint::Snapshot,
+    disk::{Disk, File, SyncPoint},
+    engine::{End, Opened},
+    format::{
+        DURABLE_MARK, DurableMark, FORMAT, GROUP_HEADER, GROUP_MAGIC, GroupHeader, Location,
+        Parsed, ParsedStoreHeader, SEGMENT_HEADER, STORE_HEADER, StoreHeader, first_chain, parse,
+        parse_checked_event, segment_name, segment_number,
+    },
+    index::{Index, Keys, Marks},
+    options::{OpenError, RESTORE, doing},
+};
+use crate::LogId;
+
+const WINDOW_BYTES: usize = 1024 * 1024;
+
+/// The lock of a folder, held as long as it lives.
+pub(super) type Lock = Box<dyn std::any::Any + Send + std::marker::Sync>;
+
+/// Opens the log to write, creating it where there is none.
+pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Opened, Lock), OpenError> {
+    options.check()?;
+    disk.create_folder().map_err(doing("create the folder"))?;
+    let lock = lock(disk, options)?.ok_or_else(|| OpenError::Locked {
+        folder: options.directory.clone(),
+    })?;
+    let mut names = disk.list().map_err(doing("list the folder"))?;
+    names.sort();
+    let header = match read_header(&**disk)? {
+        Some(header) => header,
+        None => create(&**disk, options, &names)?,
+    };
+    let mut scan = Scan::start(&**disk, header, true)?;
+    scan.run(None)?;
+    scan.check_what_follows(&names)?;
+    let published = published(&**disk, header.log);
+    scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
+    scan.settle(&names)?;
+    disk.sync_names(SyncPoint::RecoveredNames)
+        .map_err(doing("sync the folder"))?;
+    disk.sync_folder(SyncPoint::Folder)
+        .map_err(doing("sync the folder above"))?;
+    Ok((scan.opened(false), lock))
+}
+
+/// Opens the log to read it as it is now: beside the process that writes it, up to what that
+/// one says is durable; without one, everything, synced first.
+pub(super) fn open_read_only(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, OpenError> {
+    let missing = || OpenError::Missing {
+        folder: options.directory.clone(),
+    };
+    let Some(header) = read_header(&**disk)? else {
+        return Err(missing());
+    };
+    let alone = lock(disk, options)?;
+    let published = published(&**disk, header.log);
+    let mut names = disk.list().map_err(doing("list the folder"))?;
+    names.sort();
+    let mut scan = Scan::start(&**disk, header, false)?;
+    if alone.is_some() {
+        scan.run(None)?;
+        scan.check_what_follows(&names)?;
+        scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
+        scan.sync_end()?;
+    } else {
+        let limit = published.unwrap_or(0);
+        scan.run(Some(limit))?;
+        scan.check_reaches(limit, PUBLISHED)?;
+    }
+    Ok(scan.opened(true))
+}
+
+const PUBLISHED: &str = "the file `durable` says that the log had been durable further";
+const CHECKPOINTED: &str = "the file `index` says that the log had been durable further";
+const LATER: &str = "a later group of the log knows that it had been durable here";
+
+fn lock(disk: &Arc<dyn Disk>, options: &Options) -> Result<Option<Lock>, OpenError> {
+    disk.lock(LOCK).map_err(doing(format!(
+        "lock the folder {}",
+        options.directory.display()
+    )))
+}
+
+fn read_header(disk: &dyn Disk) -> Result<Option<StoreHeader>, OpenError> {
+    let file = match disk.open(HEADER, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(doing("open its header")(error)),
+    };
+    let mut bytes = [0; STORE_HEADER];
+    file.read_at(0, &mut bytes)
+        .map_err(doing("read its header"))?;
+    match StoreHeader::parse(&bytes) {
+        ParsedStoreHeader::Whole(header) => Ok(Some(header)),
+        ParsedStoreHeader::Newer(found) => Err(OpenError::NewerFormat {
+            found,
+            known: FORMAT,
+        }),
+        ParsedStoreHeader::Broken => Err(OpenError::Corrupt {
+            segment: HEADER.to_owned(),
+            offset: 0,
+            position: 1,
+            what: "the header of the store cannot be read".to_owned(),
+            remedy: RESTORE,
+        }),
+    }
+}
+
+/// Makes a new log. Its header gets its name when it is whole, so there is one or there is none.
+fn create(disk: &dyn Disk, options: &Options, names: &[String]) -> Result<StoreHeader, OpenError> {
+    for name in names {
+        if segment_number(name).is_some() {
+            let file = disk
+                .open(name, false)
+                .map_err(doing(format!("open {name}")))?;
+            let mut header = [0; SEGMENT_HEADER];
+            file.read_at(0, &mut header)
+                .map_err(doing(format!("read {name}")))?;
+            // A crash may have kept the name of an empty first segment and lost the header's.
+            if header.iter().any(|byte| *byte != 0) {
+                return Err(OpenError::Corrupt {
+                    segment: HEADER.to_owned(),
+                    offset: 0,
+                    position: 1,
+                    what: "there is a log but no header".to_owned(),
+                    remedy: RESTORE,
+                });
+            }
+        }
+    }
+    let header = StoreHeader {
+        log: LogId(disk.fresh_id().map_err(doing("make an id"))?),
+        segment_bytes: options.segment_bytes,
+    };
+    let write = || {
+        let file = disk.create(HEADER_NEW)?;
+        file.write_at(0, &header.encode())?;
+        file.sync(SyncPoint::Header)?;
+        disk.rename(HEADER_NEW, HEADER)
+    };
+    write().map_err(doing("write its header"))?;
+    Ok(header)
+}
+
+fn published(disk: &dyn Disk, log: LogId) -> Option<u64> {
+    let file = disk.open(DURABLE, false).ok()?;
+    // Beside a writer a read may fall into a write: look again.
+    for _ in 0..100 {
+        let mut bytes = [0; DURABLE_MARK];
+        file.read_at(0, &mut bytes).ok()?;
+        if let Some(mark) = DurableMark::parse(&bytes) {
+            return (mark.log == log.0.as_u64_pair().0).then_some(mark.position);
+        }
+    }
+    None
+}
+
+/// Where the log stopped continuing, and why.
+struct Stop {
+    location: Location,
+    what: String,
+}
+
+struct Scan<'a> {
+    disk: &'a dyn Disk,
+    header: StoreHeader,
+    keys: Keys,
+    index: Index,
+    marks: Marks,
+    checkpointed: End,
+    reaches: u64,
+    end: End,
+    /// Where the last group begins, if one was read.
+    last_group: Option<Location>,
+    stop: Option<Stop>,
+    write: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn start(disk: &'a dyn Disk, header: StoreHeader, write: bool) -> Result<Self, OpenError> {
+        let nothing = End {
+            position: 0,
+            location: Location::new(0, header.segment_bytes),
+            chain: first_chain(header.log),
+        };
+        let (index, marks, start, reaches) = match Snapshot::load(disk, header.log) {
+            Some(snapshot) => (
+                snapshot.index,
+                snapshot.marks,
+                snapshot.start,
+                snapshot.reaches,
+            ),
+            None => (Index::new(), Marks::default(), nothing, 0),
+        };
+        Ok(Self {
+            disk,
+            header,
+            keys: Keys::new(header.log),
+            index,
+            marks,
+            checkpointed: start,
+            reaches,
+            end: start,
+            last_group: None,
+            stop: None,
+            write,
+        })
+    }
+
+    fn opened(self, read_only: bool) -> Opened {
+        Opened {
+            log: self.header.log,
+            segment_bytes: self.header.segment_bytes,
+            index: self.index,
+            marks: self.marks,
+            end: self.end,
+            checkpointed: self.checkpointed,
+            read_only,
+        }
+    }
+
+    /// Reads groups until the log no longer continues, or `limit` is reached.
+    fn run(&mut self, limit: Option<u64>) -> Result<(), OpenError> {
+        loop {
+            let number = self.end.location.segment();
+            self.run_segment(number, limit)?;
+            if self.stop.is_some() || limit.is_some_and(|limit| self.end.position >= limit) {
+                break;
+            }
+            if !self.enter(number + 1)? {
+                break;
+            }
+        }
+        self.check_reaches(if limit.is_some() { 0 } else { self.reaches }, CHECKPOINTED)
+    }
+
+    /// Goes on to the next segment, if that is where the log continues.
+    fn enter(&mut self, number: u32) -> Result<bool, OpenError> {
+        let name = segment_name(number);
+        let file = match self.disk.open(&name, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(doing(format!("open {name}"))(error)),
+        };
+        let mut bytes = [0; SEGMENT_HEADER];
+        file.read_at(0, &mut bytes)
+            .map_err(doing(format!("read {name}")))?;
+        let continues = matches!(parse(&bytes), Parsed::Segment(header)
+            if header.log == self.header.log
+                && header.number == number
+                && header.first == self.end.position + 1
+                && header.chain == self.end.chain);
+        if continues {
+            // Only its first group makes the segment part of the log.
+            let mut window = Window::new(&*file, self.header.segment_bytes);
+            let first = window
+                .at(SEGMENT_HEADER, GROUP_HEADER)
+                .map_err(doing(format!("read {name}")))?;
+            if !matches!(parse(first), Parsed::Nothing) {
+                self.end.location = Location::new(number, SEGMENT_HEADER_U32);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn run_segment(&mut self, number: u32, limit: Option<u64>) -> Result<(), OpenError> {
+        if number == 0 {
+            return Ok(());
+        }
+        let name = segment_name(number);
+        let file = match self.disk.open(&name, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(self.corrupt(self.end.location, "the file is missing"));
+            }
+            Err(error) => return Err(doing(format!("open {name}"))(error)),
+        };
+        let mut window = Window::new(&*file, self.header.segment_bytes);
+        while limit.is_none_or(|limit| self.end.position < limit) {
+            let at = self.end.location;
+            let header = match parse(
+                window
+                    .at(at.offset() as usize, GROUP_HEADER)
+                    .map_err(doing(format!("read {name}")))?,
+            ) {
+                Parsed::Group(header) => header,
+                // Zeros, or too little room for another group.
+                Parsed::Nothing | Parsed::Short(_) => return Ok(()),
+                Parsed::Broken(what) => {
+                    self.stop_at(at, what);
+                    return Ok(());
+                }
+                Parsed::Segment(_) | Parsed::Event(_) => {
+                    self.stop_at(at, "a group should begin here");
+                    return Ok(());
+                }
+            };
+            if header.chain != self.end.chain || header.first != self.end.position + 1 {
+                self.stop_at(at, "the group does not follow the one before it");
+                return Ok(());
+            }
+            let body_at = at.offset() as usize + GROUP_HEADER;
+            let body = window
+                .at(body_at, header.body_bytes as usize)
+                .map_err(doing(format!("read {name}")))?;
+            if let Err((offset, what)) = check_group(&header, body) {
+                self.stop_at(Location(at.0 + GROUP_HEADER as u64 + offset as u64), what);
+                return Ok(());
+            }
+            self.take_group(&header, at);
+            let mut offset = 0;
+            while let Some(rest) = body.get(offset..)
+                && let Parsed::Event(event) = parse_checked_event(rest)
+            {
+                let location = Location(at.0 + GROUP_HEADER as u64 + offset as u64);
+                self.index
+                    .apply(self.keys.key(event.stream), event.revision, location);
+                self.marks.note(event.position, location);
+                offset += event.bytes;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_group(&mut self, header: &GroupHeader, at: Location) {
+        self.last_group = Some(at);
+        self.end = End {
+            position: self.end.position + u64::from(header.count),
+            location: Location(at.0 + GROUP_HEADER as u64 + u64::from(header.body_bytes)),
+            chain: header.chained(),
+        };
+    }
+
+    fn stop_at(&mut self, location: Location, what: impl Into<String>) {
+        self.stop = Some(Stop {
+            location,
+            what: what.into(),
+        });
+    }
+
+    fn corrupt(&self, at: Location, what: impl Into<String>) -> OpenError {
+        OpenError::Corrupt {
+            segment: segment_name(at.segment().max(1)),
+            offset: u64::from(at.offset()),
+            position: self.end.position + 1,
+            what: what.into(),
+            remedy: RESTORE,
+        }
+    }
+
+    /// Refuses a log that ends before `position`, which is known to have been durable.
+    fn check_reaches(&self, position: u64, why: &str) -> Result<(), OpenError> {
+        if self.end.position >= position {
+            return Ok(());
+        }
+        Err(self.lost(&format!("{why} (event {position})")))
+    }
+
+    fn lost(&self, why: &str) -> OpenError {
+        let (at, what) = match &self.stop {
+            Some(stop) => (stop.location, stop.what.as_str()),
+            None => (self.end.location, "the log ends"),
+        };
+        self.corrupt(at, format!("{what}, and {why}"))
+    }
+
+    /// Refuses a log where something after its end knows that more had been durable.
+    fn check_what_follows(&self, names: &[String]) -> Result<(), OpenError> {
+        let Self { end, .. } = self;
+        for number in later_segments(names, end.location.segment()) {
+            let file = self.open_segment(number, false)?;
+            let from = if number == end.location.segment() {
+                end.location.offset() as usize
+            } else {
+                0
+            };
+            let mut found = false;
+            each_word(
+                &*file,
+                self.header.segment_bytes,
+                from,
+                |window, word, offset| {
+                    if word == GROUP_MAGIC && !found {
+                        let bytes = window.at(offset, GROUP_HEADER)?;
+                        found = matches!(parse(bytes), Parsed::Group(group)
+                        if group.first > end.position && group.durable_before > end.position);
+                    }
+                    Ok(!found)
+                },
+            )
+            .map_err(doing(format!("read {}", segment_name(number))))?;
+            if found {
+                return Err(self.lost(LATER));
+            }
+        }
+        Ok(())
+    }
+
+    fn open_segment(&self, number: u32, write: bool) -> Result<Arc<dyn File>, OpenError> {
+        let name = segment_name(number);
+        self.disk
+            .open(&name, write)
+            .map_err(doing(format!("open {name}")))
+    }
+
+    /// Wipes what a torn write left, writes the last group once more and syncs: from here on
+    /// the log as it was read is durable.
+    ///
+    /// The last group is written again because an fsync that failed may have left it in the
+    /// page cache only, marked as clean: then another fsync would succeed and write nothing.
+    /// Earlier groups were followed by a group, so their sync succeeded.
+    fn settle(&mut self, names: &[String]) -> Result<(), OpenError> {
+        debug_assert!(
+            self.write,
+            "a log that is open to be read only is left as it is"
+        );
+        for number in later_segments(names, self.end.location.segment()) {
+            let file = self.open_segment(number, true)?;
+            let name = segment_name(number);
+            let current = number == self.end.location.segment();
+            let from = if current {
+                self.end.location.offset() as usize
+            } else {
+                0
+            };
+            let mut last_word = None;
+            each_word(
+                &*file,
+                self.header.segment_bytes,
+                from,
+                |_, word, offset| {
+                    if word != 0 {
+                        last_word = Some(offset);
+                    }
+                    Ok(true)
+                },
+            )
+            .map_err(doing(format!("read {name}")))?;
+            let mut changed = false;
+            if let Some(last) = last_word {
+                tracing::warn!(
+                    segment = name,
+                    offset = from,
+                    bytes = last + 8 - from,
+                    "a write that was cut short is wiped"
+                );
+                wipe(&*file, from, last + 8).map_err(doing(format!("wipe the end of {name}")))?;
+                changed = true;
+            }
+            if current {
+                if let Some(group) = self.last_group {
+                    rewrite(&*file, group, self.end.location)
+                        .map_err(doing(format!("write {name}")))?;
+                }
+                changed = true;
+            }
+            if changed {
+                file.sync(SyncPoint::RecoveredTail)
+                    .map_err(doing(format!("sync {name}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs the end of a log that nobody has open, before it is read as durable.
+    fn sync_end(&self) -> Result<(), OpenError> {
+        let number = self.end.location.segment();
+        if number == 0 {
+            return Ok(());
+        }
+        let file = self.open_segment(number, false)?;
+        file.sync(SyncPoint::RecoveredTail)
+            .and_then(|()| self.disk.sync_names(SyncPoint::RecoveredNames))
+            .map_err(doing(format!("sync {}", segment_name(number))))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "it is 64")]
+const SEGMENT_HEADER_U32: u32 = SEGMENT_HEADER as u32;
+
+/// The segments from `first` on.
+fn later_segments(names: &[String], first: u32) -> impl Iterator<Item = u32> {
+    names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .filter(move |number| *number >= first)
+}
+
+/// Whether a group is whole: every event there and right, in order.
+fn check_group(header: &GroupHeader, body: &[u8]) -> Result<(), (usize, String)> {
+    let mut offset = 0;
+    let mut digest = 0;
+    let mut count = 0;
+    while offset < header.body_bytes as usize {
+        let wrong = |what: &str| Err((offset, what.to_owned()));
+        match parse(body.get(offset..).unwrap_or_default()) {
+            Parsed::Event(event) if event.position == header.first + u64::from(count) => {
+                digest = crc32c::crc32c_append(digest, &event.crc.to_le_bytes());
+                count += 1;
+                offset += event.bytes;
+            }
+            Parsed::Event(_) => return wrong("an event has the wrong position"),
+            Parsed::Broken(what) => return wrong(what),
+            Parsed::Nothing => return wrong("there are zeros where an event should be"),
+            Parsed::Short(_) => return wrong("an event is cut short"),
+            Parsed::Group(_) | Parsed::Segment(_) => return wrong("an event should begin here"),
+        }
+    }
+    if digest != header.digest || count != header.count {
+        return Err((
+            0,
+            "the group's events are not those it was written with".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+fn wipe(file: &dyn File, from: usize, to: usize) -> io::Result<()> {
+    let zeros = vec![0; WINDOW_BYTES.min(to - from)];
+    let mut at = from;
+    while at < to {
+        let piece = zeros.len().min(to - at);
+        file.write_at(at as u64, zeros.get(..piece).unwrap_or_default())?;
+        at += piece;
+    }
+    Ok(())
+}
+
+fn rewrite(file: &dyn File, from: Location, to: Location) -> io::Result<()> {
+    let mut bytes = vec![0; (to.offset() - from.offset()) as usize];
+    let count = file.read_at(u64::from(from.offset()), &mut bytes)?;
+    if count != bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    file.write_at(u64::from(from.offset()), &bytes)
+}
+
+/// Calls `each` with every aligned 8 bytes of a file that are not zero, from `from` on, until
+/// it says to stop.
+fn each_word(
+    file: &dyn File,
+    segment_bytes: u32,
+    from: usize,
+    mut each: impl FnMut(&mut Window<'_>, u64, usize) -> io::Result<bool>,
+) -> io::Result<()> {
+    let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+    let end = size.min(segment_bytes as usize);
+    let mut lookup = Window::new(file, segment_bytes);
+    let mut buffer = vec![0; WINDOW_BYTES];
+    let mut at = from;
+    while at < end {
+        let piece = buffer.len().min(end - at);
+        let Some(bytes) = buffer.get_mut(..piece) else {
+            break;
+        };
+        let count = file.read_at(at as u64, bytes)?;
+        if count == 0 {
+            break;
+        }
+        let (words, rest) = bytes.get(..count).unwrap_or_default().as_chunks::<8>();
+        for (number, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            if word != 0 && !each(&mut lookup, word, at + number * 8)? {
+                return Ok(());
+            }
+        }
+        // A file cut short in the middle of a word.
+        if rest.iter().any(|byte| *byte != 0) {
+            each(&mut lookup, 1, at + words.len() * 8)?;
+        }
+        at += count;
+    }
+    Ok(())
+}
+
+/// A piece of a segment in memory, moved along as it is read.
+struct Window<'a> {
+    file: &'a dyn File,
+    segment_bytes: usize,
+    from: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a dyn File, segment_bytes: u32) -> Self {
+        Self {
+            file,
+            segment_bytes: segment_bytes as usize,
+            from: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// At most `count` bytes from `offset` on: fewer where the segment ends.
+    fn at(&mut self, offset: usize, count: usize) -> io::Result<&[u8]> {
+        let end = offset.saturating_add(count).min(self.segment_bytes);
+        if offset < self.from || end > self.from + self.bytes.len() {
+            let wanted = WINDOW_BYTES
+                .max(count)
+                .min(self.segment_bytes.saturating_sub(offset));
+            self.bytes.resize(wanted, 0);
+            let read = self.file.read_at(offset as u64, &mut self.bytes)?;
+            self.bytes.truncate(read);
+            self.from = offset;
+        }
+        let start = offset - self.from;
+        let stop = (end.saturating_sub(self.from)).min(self.bytes.len());
+        Ok(self.bytes.get(start..stop).unwrap_or_default())
+    }
+}
