@@ -1,5 +1,12 @@
 //! The port's promises, on every adapter of it: the embedded bus on a friendly store and on a
 //! hostile one, and with faults of its own.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod world;
 

@@ -1,4 +1,11 @@
 //! The bus with faults: each kind occurs, none is unnoticed, and a seed replays them.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod world;
 

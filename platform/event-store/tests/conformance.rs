@@ -1,12 +1,18 @@
-//! The suite on the in-memory adapter, at once durable and durable later, and through the
-//! wrapper that behaves as `EventStoreDB` may.
+//! The suite on the in-memory adapter, at once durable and durable later, on the embedded
+//! one, and on either through the wrapper that behaves as `EventStoreDB` may.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
 
 use std::{sync::Arc, time::Duration};
 
 use recourse_event_store::{
-    LogId, StoreError,
+    LogId,
     conformance::{Subject, eventstoredb_like, run_all},
-    memory,
+    embedded, memory,
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -15,8 +21,8 @@ const LOG: LogId = LogId(Uuid::from_u128(7));
 
 /// Durable at once.
 async fn memory_subject() -> Subject {
-    let store = memory::Store::new(LOG).with_max_append_bytes(1024 * 1024);
-    Subject::new(store).with_max_append_bytes(1024 * 1024)
+    let store = memory::Store::new(LOG).with_max_append_bytes(MIB);
+    Subject::new(store).with_max_append_bytes(MIB)
 }
 
 /// Durable a moment later, as with a group commit.
@@ -43,6 +49,49 @@ async fn eventstoredb_like_subject() -> Subject {
     Subject::new(eventstoredb_like::Store::new(Arc::new(inner), 1))
 }
 
+const MIB: usize = 1024 * 1024;
+
+/// In a folder of its own, with everything small, so that the suite goes over the ends of
+/// files and of what is in memory.
+fn small_embedded() -> (embedded::Store, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let options = embedded::Options {
+        segment_bytes: 2 * MIB as u32,
+        max_append_bytes: MIB,
+        tail_bytes: 4 * 1024,
+        checkpoint_bytes: MIB as u64,
+        max_open_segments: 2,
+        ..embedded::Options::new(folder.path())
+    };
+    (embedded::Store::open(options).unwrap(), folder)
+}
+
+async fn small_embedded_subject() -> Subject {
+    let (store, folder) = small_embedded();
+    Subject::new(store)
+        .with_max_append_bytes(MIB)
+        .keeping(folder)
+}
+
+/// With everything in memory that is in memory by default; only the files are shorter, for
+/// each test zeroes two of them.
+async fn embedded_subject() -> Subject {
+    let folder = tempfile::tempdir().unwrap();
+    let options = embedded::Options {
+        segment_bytes: 4 * MIB as u32,
+        max_append_bytes: 2 * MIB,
+        ..embedded::Options::new(folder.path())
+    };
+    let store = embedded::Store::open(options).unwrap();
+    Subject::new(store).keeping(folder)
+}
+
+async fn eventstoredb_like_embedded_subject() -> Subject {
+    let (inner, folder) = small_embedded();
+    let store = eventstoredb_like::Store::new(Arc::new(inner), 2);
+    Subject::new(store).keeping(folder)
+}
+
 mod in_memory {
     recourse_event_store::event_store_conformance!(super::memory_subject);
 }
@@ -53,6 +102,18 @@ mod in_memory_with_a_late_sync {
 
 mod like_eventstoredb {
     recourse_event_store::event_store_conformance!(super::eventstoredb_like_subject);
+}
+
+mod on_embedded {
+    recourse_event_store::event_store_conformance!(super::embedded_subject);
+}
+
+mod on_small_embedded {
+    recourse_event_store::event_store_conformance!(super::small_embedded_subject);
+}
+
+mod like_eventstoredb_on_embedded {
+    recourse_event_store::event_store_conformance!(super::eventstoredb_like_embedded_subject);
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,12 +142,4 @@ async fn the_suite_passes_for_many_seeds_and_each_kind_of_fault_occurs() {
     assert!(total.lost_answers > 0 && total.lost_appends > 0);
     assert!(total.missing_positions > 0 && total.recognised > 0);
     assert!(total.failed_reads > 0 && total.cuts > 0);
-}
-
-#[tokio::test]
-async fn a_closed_store_answers_closed() {
-    use recourse_event_store::EventStore as _;
-    let store = memory::Store::new(LOG);
-    store.close();
-    assert!(matches!(store.appended().await, Err(StoreError::Closed)));
 }
