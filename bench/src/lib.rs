@@ -1,1 +1,15 @@
-//! The load generator and the checker of the promises.
+//! Load, and the proof that nothing broke under it.
+//!
+//! ```text
+//! load ──▶ orders over HTTP ──▶ latencies, rates, what each cost the server
+//!   └▶ acknowledged file ─┐
+//! crash ─▶ kill -9, again ┴─▶ verify: the whole log, the views, what clients were told
+//! ```
+//!
+//! [`verify`] folds the log and holds the promises against it; [`load`] drives a server from
+//! a process of its own; [`crash`] kills one again and again while orders are in flight.
+//! [`acknowledged`] is the file that ties them: what a client was told, kept outside the
+//! server.
+
+pub mod acknowledged;
+pub mod verify;

@@ -1,0 +1,561 @@
+//! Promise 4 for sagas: each command sent once, answered once, in its target's stream; no
+//! saga ends before.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use recourse_domain::{NOTHING_TO_UNDO, Sku, stock::Held};
+use recourse_event_store::{Answered, Mark, Metadata, Position, RecordedEvent, StreamName};
+use recourse_saga::{Answer, Direction, Event, SentCommand};
+use uuid::Uuid;
+
+use super::report::{Breaches, Commands, Evidence, Kind};
+
+#[derive(Default)]
+pub(super) struct Sagas {
+    sagas: BTreeMap<Uuid, Saga>,
+    pub(super) commands: Commands,
+}
+
+/// The fold of one saga. What it sent is forgotten once it has ended.
+pub(super) struct Saga {
+    pub(super) definition: String,
+    pub(super) order: Uuid,
+    pub(super) deadline_at: DateTime<Utc>,
+    pub(super) status: Status,
+    pub(super) started: Evidence,
+    pub(super) last: Evidence,
+    open: Box<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    sent: BTreeMap<Uuid, Sent>,
+    holds: BTreeMap<u32, (Sku, HoldChange)>,
+}
+
+struct Sent {
+    label: String,
+    target: StreamName,
+    direction: Direction,
+    mark: Mark,
+    undoes: Vec<Uuid>,
+    sent: Evidence,
+    taken: Option<Evidence>,
+    answer: Option<(Evidence, Answer)>,
+    noted: bool,
+    superseded: bool,
+}
+
+/// How a saga stands, as the API shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Status {
+    Running,
+    Compensating,
+    NeedsAttention,
+    Parked,
+    Completed,
+    Compensated,
+}
+
+impl Status {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::NeedsAttention => "needs_attention",
+            Self::Parked => "parked",
+            Self::Completed => "completed",
+            Self::Compensated => "compensated",
+        }
+    }
+
+    pub(super) const fn has_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Compensated)
+    }
+}
+
+/// What happened to a hold last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoldChange {
+    Reserved,
+    Released,
+    Committed,
+}
+
+/// What a saga leaves when it ends.
+pub(super) struct End {
+    pub(super) order: Uuid,
+    pub(super) holds: BTreeMap<u32, (Sku, HoldChange)>,
+}
+
+impl Sagas {
+    pub(super) fn is_open(&self, saga: Uuid) -> bool {
+        self.sagas
+            .get(&saga)
+            .is_some_and(|saga| !saga.status.has_ended())
+    }
+
+    /// The event that ended a saga.
+    pub(super) fn end_of(&self, saga: Uuid) -> Option<Evidence> {
+        self.sagas
+            .get(&saga)
+            .filter(|saga| saga.status.has_ended())
+            .map(|saga| saga.last.clone())
+    }
+
+    pub(super) fn get(&self, saga: Uuid) -> Option<&Saga> {
+        self.sagas.get(&saga)
+    }
+
+    pub(super) fn by_status(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::<String, u64>::new();
+        for saga in self.sagas.values() {
+            let count = counts.entry(saga.status.as_str().to_owned()).or_default();
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// An event of a saga's own stream.
+    pub(super) fn apply(
+        &mut self,
+        event: &RecordedEvent,
+        metadata: &Metadata,
+        what: &Event,
+        breaches: &mut Breaches,
+    ) -> Option<End> {
+        let mut illegal = |why: &str, before: Option<Evidence>| {
+            breaches.add(
+                Kind::IllegalEvent,
+                &event.stream,
+                why,
+                before.into_iter().chain([event.into()]),
+            );
+        };
+        let Ok(id) = event.stream.id().parse::<Uuid>() else {
+            illegal("the stream of a saga is named by a UUID", None);
+            return None;
+        };
+        match (what, self.sagas.get(&id)) {
+            (Event::Started(started), None) => {
+                self.sagas.insert(
+                    id,
+                    Saga {
+                        definition: started.definition.clone(),
+                        order: metadata.correlation_id,
+                        deadline_at: started.deadline_at,
+                        status: Status::Running,
+                        started: event.into(),
+                        last: event.into(),
+                        open: Box::default(),
+                    },
+                );
+            }
+            (Event::Started(_), Some(saga)) => {
+                illegal("it has started before", Some(saga.last.clone()));
+                return None;
+            }
+            (_, None) => {
+                illegal("it has not started", None);
+                return None;
+            }
+            (_, Some(saga)) if saga.status.has_ended() => {
+                illegal("it has ended before", Some(saga.last.clone()));
+                return None;
+            }
+            (_, Some(_)) => {}
+        }
+        let saga = self.sagas.get_mut(&id)?;
+        let ended = saga.apply(event, what, &mut self.commands, breaches);
+        saga.last = event.into();
+        ended.then(|| End {
+            order: saga.order,
+            holds: std::mem::take(&mut *saga.open).holds,
+        })
+    }
+
+    /// The commands that an event of an aggregate takes and answers.
+    pub(super) fn take_and_answer(
+        &mut self,
+        event: &RecordedEvent,
+        metadata: &Metadata,
+        breaches: &mut Breaches,
+    ) {
+        if let Some(taken) = &metadata.takes
+            && let Some(sent) = self.sent(event, &taken.answered, breaches)
+        {
+            let again = sent
+                .taken
+                .as_ref()
+                .or(sent.answer.as_ref().map(|(at, _)| at));
+            if let Some(before) = again {
+                breaches.add(
+                    Kind::CommandAnsweredTwice,
+                    &event.stream,
+                    format!("{} was taken before", sent.label),
+                    [before.clone(), event.into()],
+                );
+            }
+            if metadata.mark != Some(sent.mark) {
+                wrong_mark(event, metadata, sent, breaches);
+            }
+            sent.taken = Some(event.into());
+        }
+        let answer = Answer::from(metadata.refused.as_ref());
+        for answered in &metadata.answers {
+            let Some(sent) = self.sent(event, answered, breaches) else {
+                continue;
+            };
+            if let Some((before, _)) = &sent.answer {
+                breaches.add(
+                    Kind::CommandAnsweredTwice,
+                    &event.stream,
+                    format!("{} was answered before", sent.label),
+                    [before.clone(), event.into()],
+                );
+                continue;
+            }
+            // Taken here and now, so the mark must be its own; else it was taken before and
+            // the mark, if there is one, is another's.
+            if sent.taken.is_none()
+                && metadata.answers.len() == 1
+                && metadata.mark != Some(sent.mark)
+            {
+                wrong_mark(event, metadata, sent, breaches);
+            }
+            sent.answer = Some((event.into(), answer.clone()));
+            self.commands.answered = self.commands.answered.saturating_add(1);
+            if answer != Answer::Done {
+                self.commands.refused = self.commands.refused.saturating_add(1);
+            }
+        }
+    }
+
+    /// What a saga sent under this id, if it did, to this stream.
+    fn sent(
+        &mut self,
+        event: &RecordedEvent,
+        answered: &Answered,
+        breaches: &mut Breaches,
+    ) -> Option<&mut Sent> {
+        let saga = answered
+            .saga
+            .id()
+            .parse::<Uuid>()
+            .ok()
+            .filter(|_| answered.saga.category() == "saga")
+            .and_then(|id| self.sagas.get_mut(&id));
+        let Some(saga) = saga else {
+            breaches.add(
+                Kind::AnswerWithoutCommand,
+                &event.stream,
+                format!("{} sent nothing before", answered.saga),
+                [event.into()],
+            );
+            return None;
+        };
+        if saga.status.has_ended() {
+            breaches.add(
+                Kind::CommandAnsweredTwice,
+                &event.stream,
+                format!(
+                    "answers {} of {}, which has ended with all its answers",
+                    answered.command, answered.saga
+                ),
+                [saga.last.clone(), event.into()],
+            );
+            return None;
+        }
+        let Some(sent) = saga.open.sent.get_mut(&answered.command) else {
+            breaches.add(
+                Kind::AnswerWithoutCommand,
+                &event.stream,
+                format!("{} has not sent {}", answered.saga, answered.command),
+                [saga.started.clone(), event.into()],
+            );
+            return None;
+        };
+        if sent.target != event.stream {
+            breaches.add(
+                Kind::AnswerElsewhere,
+                &event.stream,
+                format!("{} went to {}", sent.label, sent.target),
+                [sent.sent.clone(), event.into()],
+            );
+        }
+        Some(sent)
+    }
+
+    /// What a stock did for a saga.
+    pub(super) fn hold(
+        &mut self,
+        event: &RecordedEvent,
+        held: &Held,
+        change: HoldChange,
+        breaches: &mut Breaches,
+    ) {
+        let Some(saga) = self
+            .sagas
+            .get_mut(&held.hold.saga)
+            .filter(|saga| !saga.status.has_ended())
+        else {
+            breaches.add(
+                Kind::HoldWithoutSaga,
+                &event.stream,
+                format!("saga {} is not open", held.hold.saga),
+                [event.into()],
+            );
+            return;
+        };
+        let before = saga
+            .open
+            .holds
+            .insert(held.hold.line, (held.sku.clone(), change));
+        if let Some((sku, before)) = before
+            && change == HoldChange::Reserved
+            && (before != HoldChange::Reserved || sku != held.sku)
+        {
+            breaches.add(
+                Kind::HoldDoubled,
+                &event.stream,
+                format!(
+                    "line {} of saga {} was held before, in {sku}",
+                    held.hold.line, held.hold.saga
+                ),
+                [saga.last.clone(), event.into()],
+            );
+        }
+    }
+}
+
+fn wrong_mark(event: &RecordedEvent, metadata: &Metadata, sent: &Sent, breaches: &mut Breaches) {
+    let said = metadata.mark.map_or_else(
+        || "none".to_owned(),
+        |mark| format!("{}#{}", mark.position, mark.index),
+    );
+    breaches.add(
+        Kind::MarkWrong,
+        &event.stream,
+        format!(
+            "{} stands at {}#{} and the mark says {said}",
+            sent.label, sent.mark.position, sent.mark.index
+        ),
+        [sent.sent.clone(), event.into()],
+    );
+}
+
+impl Saga {
+    /// Goes on; whether it has ended.
+    fn apply(
+        &mut self,
+        event: &RecordedEvent,
+        what: &Event,
+        commands: &mut Commands,
+        breaches: &mut Breaches,
+    ) -> bool {
+        match what {
+            Event::Answered(noted) => {
+                self.note(event, noted, breaches);
+                if let Some(deadline_at) = noted.deadline_at {
+                    self.deadline_at = deadline_at;
+                }
+                if self.status == Status::NeedsAttention {
+                    self.status = Status::Running;
+                }
+                let refused = noted.answer != Answer::Done && !noted.counts_as_done;
+                let turns_back = refused && noted.resend_at.is_none();
+                let undoes = noted
+                    .commands
+                    .iter()
+                    .any(|sent| sent.direction != Direction::Do);
+                if turns_back || undoes {
+                    self.status = Status::Compensating;
+                }
+            }
+            Event::TimedOut(timed_out) => {
+                self.known(event, timed_out.command, breaches);
+                self.status = Status::Compensating;
+            }
+            Event::Overdue(overdue) => self.known(event, overdue.command, breaches),
+            Event::Resent(resent) => {
+                self.known(event, resent.command, breaches);
+                if let Some(sent) = self.open.sent.get_mut(&resent.command) {
+                    sent.superseded = true;
+                }
+            }
+            Event::CancellationNoted(_) => self.status = Status::Compensating,
+            Event::AttentionNeeded(_) => self.status = Status::NeedsAttention,
+            Event::Parked(_) => self.status = Status::Parked,
+            Event::Started(_) => {}
+            Event::Completed(_) => self.end(event, Status::Completed, breaches),
+            Event::Compensated(_) => self.end(event, Status::Compensated, breaches),
+        }
+        for (index, sent) in (0_u32..).zip(what.commands()) {
+            commands.sent = commands.sent.saturating_add(1);
+            self.send(event, index, sent, breaches);
+        }
+        self.status.has_ended()
+    }
+
+    fn send(
+        &mut self,
+        event: &RecordedEvent,
+        index: u32,
+        sent: &SentCommand,
+        breaches: &mut Breaches,
+    ) {
+        let label = format!(
+            "{}{}{} ({:?}, attempt {}, {})",
+            sent.step,
+            if sent.item.is_empty() { "" } else { "/" },
+            sent.item,
+            sent.direction,
+            sent.attempt,
+            sent.command.id,
+        );
+        let new = Sent {
+            label,
+            target: sent.command.target.clone(),
+            direction: sent.direction,
+            mark: Mark {
+                position: event.position,
+                index,
+            },
+            undoes: sent.command.undoes.clone(),
+            sent: event.into(),
+            taken: None,
+            answer: None,
+            noted: false,
+            superseded: false,
+        };
+        if let Some(before) = self.open.sent.insert(sent.command.id, new) {
+            breaches.add(
+                Kind::SagaDoubled,
+                &event.stream,
+                format!("{} was sent before", before.label),
+                [before.sent, event.into()],
+            );
+        }
+    }
+
+    fn known(&self, event: &RecordedEvent, command: Uuid, breaches: &mut Breaches) {
+        if !self.open.sent.contains_key(&command) {
+            breaches.add(
+                Kind::IllegalEvent,
+                &event.stream,
+                format!("command {command} was not sent"),
+                [event.into()],
+            );
+        }
+    }
+
+    fn note(
+        &mut self,
+        event: &RecordedEvent,
+        noted: &recourse_saga::Answered,
+        breaches: &mut Breaches,
+    ) {
+        let Some(sent) = self.open.sent.get_mut(&noted.command) else {
+            self.known(event, noted.command, breaches);
+            return;
+        };
+        if std::mem::replace(&mut sent.noted, true) {
+            breaches.add(
+                Kind::CommandAnsweredTwice,
+                &event.stream,
+                format!("noted the answer to {} before", sent.label),
+                [event.into()],
+            );
+        }
+        let as_noted =
+            sent.answer.as_ref().is_some_and(|(at, answer)| {
+                at.position == noted.position && *answer == noted.answer
+            }) && sent.direction == noted.direction;
+        if !as_noted {
+            let found = sent.answer.as_ref().map_or_else(
+                || "not answered".to_owned(),
+                |(at, answer)| format!("answered {answer:?} at {}", at.position),
+            );
+            breaches.add(
+                Kind::AnswerNotAsNoted,
+                &event.stream,
+                format!(
+                    "noted {:?} at {}, and {} is {found}",
+                    noted.answer, noted.position, sent.label
+                ),
+                sent.answer
+                    .iter()
+                    .map(|(at, _)| at.clone())
+                    .chain([event.into()]),
+            );
+        }
+    }
+
+    fn end(&mut self, event: &RecordedEvent, status: Status, breaches: &mut Breaches) {
+        self.status = status;
+        for sent in self.open.sent.values() {
+            if !self.is_closed(sent) {
+                breaches.add(
+                    Kind::SagaEndedOpen,
+                    &event.stream,
+                    format!("{} to {} is not answered", sent.label, sent.target),
+                    [sent.sent.clone(), event.into()],
+                );
+            }
+        }
+        for (line, (sku, change)) in &self.open.holds {
+            if *change == HoldChange::Reserved {
+                breaches.add(
+                    Kind::HoldWithoutSaga,
+                    &event.stream,
+                    format!("it ends and line {line} still holds {sku}"),
+                    [event.into()],
+                );
+            }
+        }
+    }
+
+    /// Answered; or known never to take effect, be it that the next attempt was sent in its
+    /// place or that its undo found nothing.
+    fn is_closed(&self, sent: &Sent) -> bool {
+        if sent.answer.is_some() || sent.superseded {
+            return true;
+        }
+        let own = self
+            .open
+            .sent
+            .iter()
+            .find(|(_, other)| other.mark == sent.mark)
+            .map(|(id, _)| *id);
+        own.is_some_and(|own| {
+            self.open.sent.values().any(|undo| {
+                undo.undoes.contains(&own)
+                    && undo.answer.as_ref().is_some_and(|(_, answer)| {
+                        matches!(answer, Answer::Refused { code, .. } if code == NOTHING_TO_UNDO)
+                    })
+            })
+        })
+    }
+
+    /// What it waits for, for a person.
+    pub(super) fn waits_for(&self) -> String {
+        let open: Vec<&str> = self
+            .open
+            .sent
+            .values()
+            .filter(|sent| !sent.noted && !sent.superseded)
+            .map(|sent| sent.label.as_str())
+            .collect();
+        if open.is_empty() {
+            "nothing".to_owned()
+        } else {
+            open.join(", ")
+        }
+    }
+
+    /// Where it ended.
+    pub(super) fn ended_at(&self) -> Option<Position> {
+        self.status.has_ended().then_some(self.last.position)
+    }
+}
