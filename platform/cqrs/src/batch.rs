@@ -316,7 +316,10 @@ impl<A: Aggregate> Group<A> {
             }
             Err(AppendError::WrongExpectedRevision { .. }) => self.conflict(repository, results),
             Err(AppendError::TooLarge { bytes, max_bytes }) => {
-                if plan.verdicts.len() > 1 {
+                if self.oversized.is_some() {
+                    // Not even the refusal fits.
+                    self.fail(results, &Error::TooLarge { bytes, max_bytes });
+                } else if plan.verdicts.len() > 1 {
                     self.limit = plan.verdicts.len() / 2;
                 } else {
                     self.limit = 1;

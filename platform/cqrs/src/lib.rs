@@ -24,6 +24,8 @@ mod request;
 mod snapshot;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod tracked;
 mod worker;
 

@@ -9,6 +9,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use recourse_event_store::{EventStore, Position, RecordedEvent, StoreError, StreamName};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Aggregate, ApplyError, Effect, Rejection, Request, Snapshot, Snapshots, Tracked,
@@ -21,7 +22,8 @@ use crate::{
 const MAX_WAITING_SNAPSHOTS: usize = 64;
 
 /// The limits of a repository.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RepositoryOptions {
     /// How many aggregates are kept in memory at most. 0: none.
     pub max_cached_aggregates: usize,
@@ -175,6 +177,21 @@ impl<R: std::error::Error + 'static> Error<R> {
             Rejection::PreconditionFailed { actual } => Self::PreconditionFailed { actual, seen },
             Rejection::Unreadable(why) => Self::Unreadable(why),
             Rejection::Unwritable(why) => Self::Unwritable(why),
+        }
+    }
+
+    /// Up to where the log must be durable before this is told.
+    #[must_use]
+    pub fn seen(&self) -> Position {
+        match self {
+            Self::Refused { seen, .. }
+            | Self::IdempotencyKeyReused { seen }
+            | Self::PreconditionFailed { seen, .. } => *seen,
+            Self::Unreadable(_)
+            | Self::Unwritable(_)
+            | Self::TooLarge { .. }
+            | Self::Contended
+            | Self::Store(_) => Position::START,
         }
     }
 

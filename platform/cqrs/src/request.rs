@@ -7,7 +7,6 @@ use uuid::Uuid;
 use crate::Aggregate;
 
 /// A command for one aggregate.
-#[derive(Clone)]
 pub enum Request<A: Aggregate> {
     /// From a saga, over the bus. Always answered in the aggregate's stream.
     Saga(SagaCommand),
@@ -29,6 +28,24 @@ impl<A: Aggregate> Request<A> {
         match self {
             Self::Saga(saga) => &saga.command.target,
             Self::Direct { stream, .. } => stream,
+        }
+    }
+}
+
+// A derive would ask the same of the marker `A`.
+impl<A: Aggregate> Clone for Request<A> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Saga(saga) => Self::Saga(saga.clone()),
+            Self::Direct {
+                stream,
+                command,
+                origin,
+            } => Self::Direct {
+                stream: stream.clone(),
+                command: command.clone(),
+                origin: origin.clone(),
+            },
         }
     }
 }

@@ -14,6 +14,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
 use recourse_event_store::{Position, StoreError, StreamName, typed};
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
@@ -29,7 +30,8 @@ use crate::{
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// The limits of a worker.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WorkerOptions {
     /// The commands of one batch. At least 2.
     pub max_batch_commands: usize,
@@ -162,6 +164,27 @@ impl<A: Aggregate> Handle<A> {
         }
     }
 
+    /// [`Self::send`], and then waits until what came of it may be told.
+    ///
+    /// # Errors
+    /// As [`Self::send`]; [`Error::Store`] where the log will not become durable.
+    pub async fn send_durably(
+        &self,
+        stream: StreamName,
+        command: A::Command,
+        origin: Origin,
+    ) -> Result<Outcome<A>, SendError<A::Refusal>> {
+        let result = self.send(stream, command, origin).await;
+        let position = match &result {
+            Ok(outcome) => outcome.position,
+            Err(SendError::Failed(error)) => error.seen(),
+            Err(SendError::Overloaded { .. } | SendError::ShuttingDown) => Position::START,
+        };
+        let store = self.repository.store();
+        store.wait_durable(position).await.map_err(Error::Store)?;
+        result
+    }
+
     /// The repository behind it, to load aggregates from.
     #[must_use]
     pub fn repository(&self) -> &Arc<Repository<A>> {
@@ -291,6 +314,7 @@ impl<A: Aggregate> Worker<A> {
         // While a command waits for its repeat nothing newer may be taken from the bus.
         let wants_deliveries = paused.is_none() && self.queue.is_empty();
         let needs = self.commits.front().map(|commit| commit.needs);
+        let needs = needs.filter(|_| paused.is_none());
         let store = &self.repository.store;
         let consumer = &mut self.consumer;
         Ok(tokio::select! {
@@ -321,7 +345,11 @@ impl<A: Aggregate> Worker<A> {
             Woken::Delivered(Ok(deliveries)) => self.take(deliveries)?,
             Woken::Delivered(Err(error)) => self.lose_the_bus(error)?,
             Woken::Job(job) => jobs.push(*job),
-            Woken::Durable(result) => result.map_err(WorkerError::Store)?,
+            Woken::Durable(Ok(())) => {}
+            Woken::Durable(Err(error)) if is_fatal(&error) => {
+                return Err(WorkerError::Store(error));
+            }
+            Woken::Durable(Err(_)) => self.back_off(),
             Woken::Resumed => self.resume_at = None,
             Woken::NoMoreJobs | Woken::Saved => {}
         }
@@ -455,7 +483,9 @@ impl<A: Aggregate> Worker<A> {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
-        self.finish(of_sagas)?;
+        if deliveries > 0 {
+            self.finish(of_sagas)?;
+        }
         match broken {
             Some(error) => Err(WorkerError::Store(error)),
             None => Ok(step),
@@ -468,8 +498,7 @@ impl<A: Aggregate> Worker<A> {
         &mut self,
         results: Vec<Result<Outcome<A>, Error<A::Refusal>>>,
     ) -> Result<(), WorkerError> {
-        let mut again = VecDeque::new();
-        let mut owed = None;
+        let mut again: VecDeque<Queued> = VecDeque::new();
         for result in results {
             let Some(queued) = self.queue.pop_front() else {
                 break;
@@ -477,10 +506,13 @@ impl<A: Aggregate> Worker<A> {
             match result {
                 Ok(outcome) => {
                     self.effects = self.effects.max(outcome.position);
-                    match queued.considered {
-                        Some(considered) if again.is_empty() => self.commit_later(considered),
-                        // Owed by those before it, which are still to be executed.
-                        considered => owed = considered.or(owed),
+                    let Some(considered) = queued.considered else {
+                        continue;
+                    };
+                    match again.back_mut() {
+                        // Not before those that have to be repeated are done too.
+                        Some(open) => open.considered = Some(considered),
+                        None => self.commit_later(considered),
                     }
                 }
                 Err(Error::Store(error)) if is_fatal(&error) => {
@@ -498,11 +530,8 @@ impl<A: Aggregate> Worker<A> {
             }
         }
         if again.is_empty() {
+            self.failures = 0;
             return Ok(());
-        }
-        // Behind the last repeat, nothing of what the bus delivered before is open.
-        if let (Some(considered), Some(last)) = (owed, again.back_mut()) {
-            last.considered = last.considered.max(Some(considered));
         }
         again.append(&mut self.queue);
         self.queue = again;
