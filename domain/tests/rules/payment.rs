@@ -1,0 +1,549 @@
+use recourse_domain::{
+    CardToken, Money, OrderId,
+    payment::{
+        Applied, AuthorizationRequested, Authorize, Capture, Command, Declined, Event, Joined,
+        Operation,
+        Operation::{Authorize as A, Capture as C, Void as V},
+        Outcome, ProviderCall, RecordOutcome, RepeatAnswered, Requested, State, Status, Unknown,
+        Void,
+    },
+};
+use uuid::Uuid;
+
+use crate::given::{Given, ORDER, PAYMENT, Payment, eur, given, given_nothing};
+
+fn total() -> Money {
+    eur(3_998)
+}
+
+fn authorize() -> Authorize {
+    Authorize {
+        payment_id: PAYMENT,
+        order_id: ORDER,
+        amount: total(),
+        token: CardToken::new("tok_visa"),
+    }
+}
+
+fn ask_authorize() -> Command {
+    Command::Authorize(authorize())
+}
+
+fn ask_capture() -> Command {
+    Command::Capture(Capture {})
+}
+
+fn ask_void() -> Command {
+    Command::Void(Void {})
+}
+
+fn key(operation: Operation, ordinal: u32) -> Uuid {
+    PAYMENT.key(operation, ordinal)
+}
+
+fn authorization_requested(ordinal: u32) -> Event {
+    Event::AuthorizationRequested(AuthorizationRequested {
+        payment_id: PAYMENT,
+        order_id: ORDER,
+        amount: total(),
+        token: CardToken::new("tok_visa"),
+        key: key(Operation::Authorize, ordinal),
+        ordinal,
+    })
+}
+
+fn requested(operation: Operation, ordinal: u32) -> Event {
+    let requested = Requested {
+        key: key(operation, ordinal),
+        ordinal,
+    };
+    match operation {
+        Operation::Authorize => authorization_requested(ordinal),
+        Operation::Capture => Event::CaptureRequested(requested),
+        Operation::Void => Event::VoidRequested(requested),
+    }
+}
+
+fn applied(operation: Operation) -> Event {
+    let applied = Applied {
+        amount: total(),
+        reference: format!("ref-{}", operation.as_str()),
+    };
+    match operation {
+        Operation::Authorize => Event::Authorized(applied),
+        Operation::Capture => Event::Captured(applied),
+        Operation::Void => Event::Voided(applied),
+    }
+}
+
+fn refused(operation: Operation, is_final: bool) -> Event {
+    let declined = Declined {
+        code: "payment-declined".into(),
+        detail: "the bank said no".into(),
+        is_final,
+    };
+    match operation {
+        Operation::Authorize => Event::Declined(declined),
+        Operation::Capture => Event::CaptureRefused(declined),
+        Operation::Void => Event::VoidRefused(declined),
+    }
+}
+
+fn unknown(operation: Operation) -> Event {
+    Event::Unknown(Unknown {
+        operation,
+        detail: "no answer".into(),
+    })
+}
+
+fn joined(operation: Operation) -> Event {
+    Event::Joined(Joined { operation })
+}
+
+fn repeat(operation: Operation) -> Event {
+    Event::RepeatAnswered(RepeatAnswered { operation })
+}
+
+fn record(operation: Operation, ordinal: u32, outcome: Outcome) -> Command {
+    Command::RecordOutcome(RecordOutcome {
+        operation,
+        key: key(operation, ordinal),
+        outcome,
+    })
+}
+
+fn it_applied(operation: Operation) -> Outcome {
+    Outcome::Applied {
+        reference: format!("ref-{}", operation.as_str()),
+    }
+}
+
+fn it_refused(is_final: bool) -> Outcome {
+    Outcome::Refused {
+        code: "payment-declined".into(),
+        detail: "the bank said no".into(),
+        is_final,
+    }
+}
+
+fn no_answer() -> Outcome {
+    Outcome::Unknown {
+        detail: "no answer".into(),
+    }
+}
+
+fn nothing_to_undo() -> Event {
+    Event::VoidRefused(Declined {
+        code: "nothing-to-undo".into(),
+        detail: "no money is reserved".into(),
+        is_final: true,
+    })
+}
+
+fn opened() -> Given<Payment> {
+    given([authorization_requested(0)])
+}
+
+fn authorized_and(events: impl IntoIterator<Item = Event>) -> Given<Payment> {
+    given(
+        [authorization_requested(0), applied(A)]
+            .into_iter()
+            .chain(events),
+    )
+}
+
+fn due(state: &State) -> Vec<(Operation, Uuid)> {
+    state
+        .calls()
+        .map(|call| (call.operation, call.key))
+        .collect()
+}
+
+#[test]
+fn an_authorization_is_an_intent_before_the_provider_is_called() {
+    let state = given_nothing::<Payment>()
+        .when(ask_authorize())
+        .then([authorization_requested(0)]);
+    assert_eq!(state.status(), Some(Status::Requested));
+    assert_eq!(
+        state.calls().collect::<Vec<_>>(),
+        [ProviderCall {
+            operation: A,
+            key: key(A, 0),
+            payment_id: PAYMENT,
+            order_id: ORDER,
+            amount: total(),
+            token: CardToken::new("tok_visa"),
+            authorization: None,
+            is_unknown: false,
+        }]
+    );
+}
+
+#[test]
+fn a_key_is_of_one_payment_one_operation_and_one_ordinal() {
+    let keys = [key(A, 0), key(A, 1), key(C, 0), key(V, 0)];
+    for (index, one) in keys.iter().enumerate() {
+        assert!(!keys[..index].contains(one));
+        assert_eq!(one.get_version_num(), 5);
+    }
+    assert_eq!(key(A, 0), Uuid::new_v5(&PAYMENT.0, b"authorize/0"));
+}
+
+#[test]
+fn a_further_authorization_joins_the_open_one() {
+    opened().when(ask_authorize()).then_unchanged(joined(A));
+    given::<Payment>([authorization_requested(0), unknown(A)])
+        .when(ask_authorize())
+        .then_unchanged(joined(A));
+}
+
+#[test]
+fn a_repeated_authorization_is_done() {
+    authorized_and([])
+        .when(ask_authorize())
+        .then_unchanged(repeat(A));
+    authorized_and([requested(C, 0), applied(C)])
+        .when(ask_authorize())
+        .then_unchanged(repeat(A));
+}
+
+#[test]
+fn after_a_decline_that_may_pass_the_next_attempt_asks_under_a_new_key() {
+    let state = given::<Payment>([authorization_requested(0), refused(A, false)])
+        .when(ask_authorize())
+        .then([authorization_requested(1)]);
+    assert_eq!(due(&state), [(A, key(A, 1))]);
+}
+
+#[test]
+fn after_a_final_decline_the_next_attempt_is_refused_as_the_first() {
+    let told = given::<Payment>([authorization_requested(0), refused(A, true)])
+        .when(ask_authorize())
+        .then_refused("payment-declined");
+    assert_eq!(told, "the bank said no");
+}
+
+#[test]
+fn a_payment_is_of_one_order_and_one_amount() {
+    for other in [
+        Authorize {
+            amount: eur(1),
+            ..authorize()
+        },
+        Authorize {
+            order_id: OrderId(Uuid::from_u128(99)),
+            ..authorize()
+        },
+    ] {
+        opened()
+            .when(Command::Authorize(other))
+            .then_refused("payment-differs");
+    }
+}
+
+#[test]
+fn a_payment_is_of_something() {
+    for amount in [0, -1] {
+        given_nothing::<Payment>()
+            .when(Command::Authorize(Authorize {
+                amount: eur(amount),
+                ..authorize()
+            }))
+            .then_refused("nothing-to-pay");
+    }
+}
+
+#[test]
+fn what_is_voided_or_about_to_be_is_not_authorized() {
+    given::<Payment>([authorization_requested(0), requested(V, 0)])
+        .when(ask_authorize())
+        .then_refused("payment-voided");
+    authorized_and([requested(V, 0), applied(V)])
+        .when(ask_authorize())
+        .then_refused("payment-voided");
+}
+
+#[test]
+fn the_provider_authorizes() {
+    let state = opened()
+        .when(record(A, 0, it_applied(A)))
+        .then([applied(A)]);
+    assert_eq!(state.status(), Some(Status::Authorized));
+    assert!(state.holds_money() && !state.has_open_intent());
+}
+
+#[test]
+fn the_provider_declines() {
+    let state = opened()
+        .when(record(A, 0, it_refused(true)))
+        .then([refused(A, true)]);
+    assert_eq!(state.status(), Some(Status::Declined));
+    assert!(!state.holds_money() && !state.has_open_intent());
+}
+
+#[test]
+fn an_unknown_outcome_is_recorded_once_and_asked_again_under_the_same_key() {
+    let state = opened().when(record(A, 0, no_answer())).then([unknown(A)]);
+    assert_eq!(state.status(), Some(Status::Unknown));
+    assert_eq!(due(&state), [(A, key(A, 0))]);
+    assert!(state.calls().all(|call| call.is_unknown));
+    given::<Payment>([authorization_requested(0), unknown(A)])
+        .when(record(A, 0, no_answer()))
+        .then_nothing();
+}
+
+#[test]
+fn an_unknown_is_settled_by_an_answer() {
+    let history = || given::<Payment>([authorization_requested(0), unknown(A)]);
+    history()
+        .when(record(A, 0, it_applied(A)))
+        .then([applied(A)]);
+    history()
+        .when(record(A, 0, it_refused(false)))
+        .then([refused(A, false)]);
+}
+
+#[test]
+fn a_second_unknown_intent_is_recorded_as_unknown_too() {
+    given::<Payment>([
+        authorization_requested(0),
+        unknown(A),
+        refused(A, false),
+        authorization_requested(1),
+    ])
+    .when(record(A, 1, no_answer()))
+    .then([unknown(A)]);
+}
+
+#[test]
+fn a_late_answer_changes_nothing() {
+    for outcome in [it_applied(A), it_refused(true), no_answer()] {
+        authorized_and([])
+            .when(record(A, 0, outcome.clone()))
+            .then_nothing();
+        given::<Payment>([
+            authorization_requested(0),
+            refused(A, false),
+            authorization_requested(1),
+        ])
+        .when(record(A, 0, outcome.clone()))
+        .then_nothing();
+        given_nothing::<Payment>()
+            .when(record(C, 0, outcome))
+            .then_nothing();
+    }
+}
+
+#[test]
+fn an_answer_under_the_key_of_another_operation_changes_nothing() {
+    opened()
+        .when(Command::RecordOutcome(RecordOutcome {
+            operation: C,
+            key: key(A, 0),
+            outcome: it_applied(C),
+        }))
+        .then_nothing();
+}
+
+#[test]
+fn what_is_authorized_is_captured() {
+    let state = authorized_and([])
+        .when(ask_capture())
+        .then([requested(C, 0)]);
+    assert_eq!(due(&state), [(C, key(C, 0))]);
+    assert!(
+        state
+            .calls()
+            .all(|call| call.authorization.as_deref() == Some("ref-authorize"))
+    );
+    let state = authorized_and([requested(C, 0)])
+        .when(record(C, 0, it_applied(C)))
+        .then([applied(C)]);
+    assert_eq!(state.status(), Some(Status::Captured));
+    assert!(!state.holds_money());
+}
+
+#[test]
+fn a_further_capture_joins_the_open_one_and_is_done_after_it() {
+    authorized_and([requested(C, 0)])
+        .when(ask_capture())
+        .then_unchanged(joined(C));
+    authorized_and([requested(C, 0), applied(C)])
+        .when(ask_capture())
+        .then_unchanged(repeat(C));
+}
+
+#[test]
+fn what_is_not_authorized_is_not_captured() {
+    given_nothing::<Payment>()
+        .when(ask_capture())
+        .then_refused("payment-not-authorized");
+    opened()
+        .when(ask_capture())
+        .then_refused("payment-not-authorized");
+    given::<Payment>([authorization_requested(0), refused(A, true)])
+        .when(ask_capture())
+        .then_refused("payment-not-authorized");
+}
+
+#[test]
+fn what_is_voided_or_about_to_be_is_not_captured() {
+    authorized_and([requested(V, 0)])
+        .when(ask_capture())
+        .then_refused("payment-voided");
+    authorized_and([requested(V, 0), applied(V)])
+        .when(ask_capture())
+        .then_refused("payment-voided");
+    given::<Payment>([authorization_requested(0), requested(V, 0)])
+        .when(ask_capture())
+        .then_refused("payment-voided");
+}
+
+#[test]
+fn a_capture_refused_for_good_stays_refused() {
+    let state = authorized_and([requested(C, 0)])
+        .when(record(C, 0, it_refused(true)))
+        .then([refused(C, true)]);
+    assert_eq!(state.status(), Some(Status::Authorized));
+    authorized_and([requested(C, 0), refused(C, true)])
+        .when(ask_capture())
+        .then_refused("payment-declined");
+}
+
+#[test]
+fn a_capture_refused_for_now_is_asked_again_under_a_new_key() {
+    authorized_and([requested(C, 0), refused(C, false)])
+        .when(ask_capture())
+        .then([requested(C, 1)]);
+}
+
+#[test]
+fn what_is_authorized_is_voided() {
+    let state = authorized_and([]).when(ask_void()).then([requested(V, 0)]);
+    assert_eq!(due(&state), [(V, key(V, 0))]);
+    let state = authorized_and([requested(V, 0)])
+        .when(record(V, 0, it_applied(V)))
+        .then([applied(V)]);
+    assert_eq!(state.status(), Some(Status::Voided));
+    assert!(!state.holds_money());
+}
+
+#[test]
+fn a_further_void_joins_the_open_one_and_is_done_after_it() {
+    authorized_and([requested(V, 0)])
+        .when(ask_void())
+        .then_unchanged(joined(V));
+    authorized_and([requested(V, 0), applied(V)])
+        .when(ask_void())
+        .then_unchanged(repeat(V));
+}
+
+#[test]
+fn what_never_was_authorized_leaves_nothing_to_void() {
+    given_nothing::<Payment>()
+        .when(ask_void())
+        .then_refused("nothing-to-undo");
+    given::<Payment>([authorization_requested(0), refused(A, false)])
+        .when(ask_void())
+        .then_refused("nothing-to-undo");
+}
+
+#[test]
+fn what_is_captured_or_about_to_be_is_not_voided() {
+    authorized_and([requested(C, 0)])
+        .when(ask_void())
+        .then_refused("payment-captured");
+    authorized_and([requested(C, 0), applied(C)])
+        .when(ask_void())
+        .then_refused("payment-captured");
+}
+
+#[test]
+fn what_could_not_be_captured_is_voided() {
+    authorized_and([requested(C, 0), refused(C, true)])
+        .when(ask_void())
+        .then([requested(V, 0)]);
+}
+
+#[test]
+fn a_void_waits_for_the_outcome_of_the_authorization() {
+    let state = given::<Payment>([authorization_requested(0), unknown(A)])
+        .when(ask_void())
+        .then([requested(V, 0)]);
+    assert_eq!(due(&state), [(A, key(A, 0))]);
+    assert_eq!(state.status(), Some(Status::Unknown));
+}
+
+#[test]
+fn a_waiting_void_is_called_once_the_authorization_is_known_to_have_taken_effect() {
+    let state = given::<Payment>([authorization_requested(0), requested(V, 0)])
+        .when(record(A, 0, it_applied(A)))
+        .then([applied(A)]);
+    assert_eq!(due(&state), [(V, key(V, 0))]);
+}
+
+#[test]
+fn a_waiting_void_ends_with_the_authorization_that_was_declined() {
+    let state = given::<Payment>([authorization_requested(0), requested(V, 0)])
+        .when(record(A, 0, it_refused(false)))
+        .then([refused(A, false), nothing_to_undo()]);
+    assert!(!state.has_open_intent());
+    assert_eq!(state.status(), Some(Status::Declined));
+}
+
+#[test]
+fn an_answer_to_a_void_that_was_not_yet_asked_changes_nothing() {
+    given::<Payment>([authorization_requested(0), requested(V, 0)])
+        .when(record(V, 0, it_applied(V)))
+        .then_nothing();
+}
+
+#[test]
+fn a_void_that_ended_with_an_earlier_authorization_says_nothing_of_the_next() {
+    given::<Payment>([
+        authorization_requested(0),
+        requested(V, 0),
+        refused(A, false),
+        nothing_to_undo(),
+        authorization_requested(1),
+        applied(A),
+    ])
+    .when(ask_void())
+    .then([requested(V, 1)]);
+}
+
+#[test]
+fn a_void_refused_for_now_is_asked_again_and_one_refused_for_good_is_not() {
+    authorized_and([requested(V, 0), refused(V, false)])
+        .when(ask_void())
+        .then([requested(V, 1)]);
+    authorized_and([requested(V, 0), refused(V, true)])
+        .when(ask_void())
+        .then_refused("payment-declined");
+}
+
+#[test]
+fn every_event_says_what_it_is_to_its_command() {
+    for operation in [A, C, V] {
+        let name = operation.as_str();
+        assert_eq!(serde_json::to_value(operation).unwrap(), name);
+        assert_eq!(requested(operation, 0).intent(), Some(operation));
+        assert_eq!(joined(operation).intent(), Some(operation));
+        assert_eq!(applied(operation).outcome(), Some((operation, None)));
+        let event = refused(operation, true);
+        let (of, declined) = event.outcome().unwrap();
+        assert_eq!((of, declined.unwrap().is_final), (operation, true));
+        assert_eq!(requested(operation, 0).outcome(), None);
+        assert_eq!(applied(operation).intent(), None);
+        let progress = unknown(operation);
+        assert!(progress.is_progress() && progress.outcome().is_none());
+        let answer = repeat(operation);
+        assert!(answer.intent().is_none() && answer.outcome().is_none() && !answer.is_progress());
+    }
+}
+
+#[test]
+fn a_payment_does_not_show_its_card() {
+    assert!(!format!("{:?}", opened().0).contains("tok_visa"));
+}
