@@ -1,1 +1,103 @@
-//! The single way in: routing, limits, conventions, and the log as HTTP.
+//! The single way in: one address, one set of limits, no business.
+//!
+//! ```text
+//! socket ─▶ server ─▶ entry: id, trace, host, origin, sizes, room ─▶ router ─▶ a service's routes
+//!                       ▲                                              ├──▶ history: the log
+//!                       └── every failure leaves as a problem ◀────────┴──▶ about: health, errors
+//! ```
+//!
+//! [`Gateway`] composes the routers that services hand to it. In one process they are called
+//! as functions, not over a loopback connection. What holds for every address is in `entry`;
+//! what a service's own addresses do is the service's.
+
+mod about;
+mod entry;
+mod history;
+mod options;
+mod origin;
+mod redact;
+mod server;
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, http::Request, response::Response};
+use recourse_event_store::EventStore;
+use recourse_service::{Ids, problem, readiness};
+use tokio_util::sync::CancellationToken;
+
+pub use history::Render;
+pub use options::{Error, Options};
+pub use redact::hide_tokens;
+pub use server::Bound;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The routes of the services. No two of them may share an address.
+    pub routers: Vec<Router>,
+    /// The event store, for `/v1/streams` and `/v1/events`.
+    pub store: Arc<dyn EventStore>,
+    /// How an event's data is shown: where secrets are left out. [`hide_tokens`] unless
+    /// there is reason for another.
+    pub render: Render,
+    /// The error codes of the services; the platform's own are there by themselves.
+    pub errors: Vec<&'static [problem::Code]>,
+    /// What `/readyz` reports.
+    pub readiness: readiness::Registry,
+    /// Where ids of requests come from.
+    pub ids: Ids,
+    /// Cancelled when the process is to stop: the server takes no more, those who wait get
+    /// what there is, and what is in flight is finished within the bound.
+    pub shutdown: CancellationToken,
+}
+
+/// The gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    entry: Arc<entry::Entry>,
+    options: Arc<Options>,
+    shutdown: CancellationToken,
+}
+
+impl Gateway {
+    /// Composes a gateway.
+    ///
+    /// # Errors
+    /// Where an option, or the parts' error codes, cannot be used.
+    ///
+    /// # Panics
+    /// Where two routers share an address, as `axum::Router::merge` does.
+    pub fn new(options: Options, parts: Parts) -> Result<Self, Error> {
+        options.validate()?;
+        let router = parts
+            .routers
+            .into_iter()
+            .fold(Router::new(), Router::merge)
+            .merge(history::router(parts.store, parts.render))
+            .merge(about::router(parts.readiness, &parts.errors)?);
+        let shutdown = parts.shutdown;
+        let entry = Arc::new(entry::Entry::new(
+            router,
+            &options,
+            parts.ids,
+            shutdown.clone(),
+        ));
+        Ok(Self {
+            entry,
+            options: Arc::new(options),
+            shutdown,
+        })
+    }
+
+    /// Answers one request: what the server does for each that comes over a socket.
+    pub async fn call(&self, request: Request<Body>) -> Response {
+        self.entry.call(request).await
+    }
+
+    /// Takes the address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// Where the address cannot be had.
+    pub async fn bind(self) -> Result<Bound, Error> {
+        server::bind(self).await
+    }
+}

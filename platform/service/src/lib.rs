@@ -11,6 +11,7 @@
 //! the only sources of time and randomness, so that a seed replays a whole system.
 
 pub mod clock;
+pub mod command;
 pub mod errors;
 pub mod http;
 pub mod ids;

@@ -39,8 +39,8 @@ type Probe = Arc<dyn Fn() -> Health + Send + Sync>;
 /// let registry = Registry::new();
 /// let orders = registry.dependency("view-orders", Need::Some);
 /// registry.probe("event-store", Need::Everything, || Health::Up);
-/// assert!(registry.is_ready());
-/// orders.set(Health::Down("the file is gone".into()));
+/// assert!(!registry.is_ready(), "the only view is still starting");
+/// orders.up();
 /// assert!(registry.is_ready());
 /// ```
 #[derive(Clone, Default)]

@@ -1,0 +1,290 @@
+//! The log as HTTP: what is durable, and nothing secret.
+
+use std::sync::Arc;
+
+use axum::{Router, extract::State, http::Uri, response::Response, routing::get};
+use recourse_event_store::{
+    Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
+};
+use recourse_service::{
+    Problem, errors,
+    http::{Id, Query},
+    page::{self, Limit, Page},
+    position,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How an event's data is shown to whoever reads the log.
+pub type Render = fn(&RecordedEvent) -> Value;
+
+/// The most reads of the store for one page of a filter that wants little: then the page ends
+/// early, with a cursor to go on from.
+const MAX_READS: usize = 32;
+
+struct History {
+    store: Arc<dyn EventStore>,
+    render: Render,
+}
+
+pub(crate) fn router(store: Arc<dyn EventStore>, render: Render) -> Router {
+    Router::new()
+        .route("/v1/events", get(events))
+        .route("/v1/streams/{stream}", get(stream))
+        .with_state(Arc::new(History { store, render }))
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    #[default]
+    Forward,
+    Backward,
+}
+
+impl From<Way> for Direction {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Forward => Self::Forward,
+            Way::Backward => Self::Backward,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// For the log a position, exclusive; for a stream a revision, inclusive; for both `start`
+    /// and `end`.
+    from: Option<String>,
+    cursor: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+    #[serde(default)]
+    direction: Way,
+    /// Types, or the beginnings of types up to a dot, separated by commas.
+    types: Option<String>,
+}
+
+impl Wanted {
+    fn types(&self) -> Result<Vec<String>, Problem> {
+        let Some(types) = &self.types else {
+            return Ok(Vec::new());
+        };
+        let types: Vec<_> = types.split(',').map(str::to_owned).collect();
+        if types.len() > 100 || types.iter().any(String::is_empty) {
+            return Err(Problem::new(errors::INVALID_QUERY).field(
+                "?types",
+                "1 to 100 types, or beginnings of types, separated by commas",
+            ));
+        }
+        Ok(types)
+    }
+}
+
+/// Whether a type is one of these or below one of them: `order` and `order.placed` want
+/// `order.placed.v1`, `order.placed.v1` does not want `order.placed.v10`.
+fn wants(types: &[String], event_type: &str) -> bool {
+    types.is_empty()
+        || types.iter().any(|wanted| {
+            event_type.strip_prefix(&**wanted).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('.') || wanted.ends_with('.')
+            })
+        })
+}
+
+#[derive(Serialize)]
+struct Shown {
+    position: String,
+    stream: StreamName,
+    revision: u64,
+    #[serde(rename = "type")]
+    event_type: Arc<str>,
+    id: uuid::Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_at: Option<chrono::DateTime<chrono::Utc>>,
+    data: Value,
+    metadata: Value,
+}
+
+impl History {
+    fn show(&self, event: &RecordedEvent) -> Shown {
+        Shown {
+            position: position::write(event.position, self.store.log_id()),
+            stream: event.stream.clone(),
+            revision: event.revision,
+            event_type: Arc::clone(&event.event.event_type),
+            id: event.event.id,
+            recorded_at: event.metadata().ok().map(|metadata| metadata.recorded_at),
+            data: (self.render)(event),
+            metadata: serde_json::from_slice(&event.event.metadata).unwrap_or(Value::Null),
+        }
+    }
+}
+
+/// `GET /v1/events`: the whole log, oldest first unless `direction=backward`.
+async fn events(
+    State(history): State<Arc<History>>,
+    uri: Uri,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let store = &*history.store;
+    let types = wanted.types()?;
+    let filters = ("events", wanted.direction, &types);
+    let direction = wanted.direction.into();
+    let mut from: Option<Position> = match (&wanted.cursor, wanted.from.as_deref()) {
+        (Some(cursor), _) => Some(page::read_cursor(cursor, &filters)?),
+        (None, Some("start")) => Some(Position::START),
+        (None, Some("end")) => match direction {
+            Direction::Forward => Some(store.durable()),
+            Direction::Backward => None,
+        },
+        (None, Some(token)) => {
+            let head = store.durable().max(store.appended().await?);
+            Some(position::read_within(token, store.log_id(), head)?)
+        }
+        (None, None) => None,
+    };
+    let mut items = Vec::new();
+    let mut at_end = false;
+    for _ in 0..MAX_READS {
+        let batch = store
+            .read_all(Read {
+                from,
+                direction,
+                visibility: Visibility::Durable,
+                filter: if types.is_empty() {
+                    Filter::All
+                } else {
+                    Filter::TypePrefixes(types.clone())
+                },
+                max_events: wanted.limit.get() - items.len(),
+            })
+            .await?;
+        items.extend(
+            batch
+                .events
+                .iter()
+                .filter(|event| wants(&types, &event.event.event_type))
+                .map(|event| history.show(event)),
+        );
+        from = Some(batch.considered);
+        at_end = batch.at_end;
+        if at_end || items.len() >= wanted.limit.get() {
+            break;
+        }
+    }
+    let next_cursor = if at_end {
+        None
+    } else {
+        from.map(|from| page::write_cursor(&filters, &from))
+    };
+    let mut response = Page { items, next_cursor }.respond(&uri);
+    if let Some(considered) = from {
+        let considered = position::header_value(considered, store.log_id());
+        response.headers_mut().insert(position::HEADER, considered);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/streams/{stream}`: one stream, oldest first unless `direction=backward`.
+async fn stream(
+    State(history): State<Arc<History>>,
+    uri: Uri,
+    Id(name): Id<StreamName>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let types = wanted.types()?;
+    let filters = ("stream", &name, wanted.direction, &types);
+    let direction = wanted.direction.into();
+    let read = |from, max_events| {
+        history
+            .store
+            .read_stream(&name, from, direction, Visibility::Durable, max_events)
+    };
+    let mut next: Option<u64> = match (&wanted.cursor, wanted.from.as_deref()) {
+        (Some(cursor), _) => Some(page::read_cursor(cursor, &filters)?),
+        (None, None) => None,
+        (None, Some("start")) => Some(0),
+        // Forward from the end there is nothing; the stream is still looked up below.
+        (None, Some("end")) => match direction {
+            Direction::Forward => Some(u64::MAX),
+            Direction::Backward => None,
+        },
+        (None, Some(revision)) => Some(read_revision(revision)?),
+    };
+    // One more than the page holds says whether there is another.
+    let chunk = wanted.limit.get() + 1;
+    let mut items = Vec::new();
+    let mut more = false;
+    'pages: for _ in 0..MAX_READS {
+        let events = read(next, chunk).await?;
+        for event in &events {
+            if wants(&types, &event.event.event_type) {
+                if items.len() == wanted.limit.get() {
+                    next = Some(event.revision);
+                    more = true;
+                    break 'pages;
+                }
+                items.push(history.show(event));
+            }
+        }
+        let after = events.last().and_then(|last| match direction {
+            Direction::Forward => last.revision.checked_add(1),
+            Direction::Backward => last.revision.checked_sub(1),
+        });
+        more = events.len() == chunk && after.is_some();
+        next = after;
+        if !more {
+            break;
+        }
+    }
+    if items.is_empty() && read_first(&history, &name).await?.is_none() {
+        return Err(Problem::new(errors::NOT_FOUND));
+    }
+    let next_cursor = next
+        .filter(|_| more)
+        .map(|revision| page::write_cursor(&filters, &revision));
+    Ok(Page { items, next_cursor }.respond(&uri))
+}
+
+async fn read_first(
+    history: &History,
+    name: &StreamName,
+) -> Result<Option<Arc<RecordedEvent>>, Problem> {
+    let first = history
+        .store
+        .read_stream(name, None, Direction::Forward, Visibility::Durable, 1)
+        .await?;
+    Ok(first.into_iter().next())
+}
+
+fn read_revision(text: &str) -> Result<u64, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| {
+        Problem::new(errors::INVALID_QUERY)
+            .field("?from", "a revision of the stream, `start` or `end`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_wanted_by_its_name_and_by_its_beginning_up_to_a_dot() {
+        let wants = |wanted: &str| wants(&[wanted.to_owned()], "order.placed.v1");
+        for wanted in [
+            "order.placed.v1",
+            "order.placed",
+            "order.placed.",
+            "order",
+            "order.",
+        ] {
+            assert!(wants(wanted), "{wanted}");
+        }
+        for wanted in ["order.placed.v", "ord", "order.placed.v10", "payment"] {
+            assert!(!wants(wanted), "{wanted}");
+        }
+    }
+}
