@@ -197,10 +197,8 @@ impl Shared {
     /// The first answer of `ready`, asked again after each change.
     async fn wait_for<T>(&self, mut ready: impl FnMut(&Log) -> Option<T>) -> T {
         loop {
+            // Made before the look, so that it hears of a change between the two.
             let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before the look, so that no change falls between the two.
-            changed.as_mut().enable();
             let answer = ready(&self.lock());
             if let Some(answer) = answer {
                 return answer;

@@ -116,6 +116,16 @@ mod like_eventstoredb_on_embedded {
     recourse_event_store::event_store_conformance!(super::eventstoredb_like_embedded_subject);
 }
 
+/// A wake-up that is lost between two threads shows as a hang.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_suite_passes_on_several_threads() {
+    for _ in 0..5 {
+        run_all(memory_subject).await;
+        run_all(lagging_memory_subject).await;
+    }
+    run_all(small_embedded_subject).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_suite_passes_for_many_seeds_and_each_kind_of_fault_occurs() {
     let made = std::sync::Mutex::new(Vec::new());
