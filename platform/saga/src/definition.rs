@@ -508,6 +508,14 @@ fn hash<I>(name: &str, version: u32, stages: &[Vec<Step<I>>], closing: Option<&S
     Uuid::new_v5(&HASHES, text.as_bytes()).simple().to_string()
 }
 
+/// The id of the saga that an event starts, by the name of its definition.
+#[must_use]
+pub fn saga_id(definition: &str, starting_event: Uuid) -> Uuid {
+    let mut name = starting_event.as_bytes().to_vec();
+    name.extend_from_slice(definition.as_bytes());
+    Uuid::new_v5(&SAGAS, &name)
+}
+
 /// A saga's input, decoded once for all the commands of one reaction.
 pub(crate) type Input = Box<dyn Any + Send + Sync>;
 type ErasedAction =
@@ -598,9 +606,7 @@ impl Definition {
     /// The id of the saga that an event starts.
     #[must_use]
     pub fn saga_id(&self, starting_event: Uuid) -> Uuid {
-        let mut name = starting_event.as_bytes().to_vec();
-        name.extend_from_slice(self.name.as_bytes());
-        Uuid::new_v5(&SAGAS, &name)
+        saga_id(self.name, starting_event)
     }
 
     /// The stream of a saga.

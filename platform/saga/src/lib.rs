@@ -13,13 +13,15 @@
 
 mod definition;
 mod event;
+#[cfg(feature = "explore")]
+pub mod explore;
 mod react;
 mod rules;
 mod state;
 
 pub use definition::{
     Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Start, Step, closing,
-    compensatable, pivot, retriable,
+    compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
     Answer, Answered, AttentionNeeded, CancellationNoted, Compensated, Completed, Direction, Event,

@@ -347,10 +347,9 @@ impl Reaction<'_> {
     }
 
     fn cancelled(&self, position: Position) -> Result<Vec<Event>, ReactError> {
-        let too_late =
-            self.state.pivot_is_sent() && self.rules.hold(Rule::CancellationOnlyBeforeThePivot);
+        // From there on the pivot's own answer decides: the cancellation refuses it, or came late.
         if self.state.turned_back().is_some()
-            || too_late
+            || self.state.pivot_is_sent()
             || !self.rules.hold(Rule::CancellationTurnsBack)
         {
             return Ok(Vec::new());
@@ -388,14 +387,11 @@ impl Reaction<'_> {
         if is_lost && sent.attempt < step.max_attempts() {
             return self.resend(sent, step).map(|event| vec![event]);
         }
-        let fails = if before_pivot {
-            self.rules.hold(Rule::TimeoutBeforeThePivotTurnsBack)
-        } else {
-            forward
+        let fails = before_pivot
+            || (forward
                 && step.plan.kind != Kind::Closing
                 && self.state.turned_back().is_none()
-                && !self.rules.hold(Rule::TimeoutFromThePivotOnDoesNot)
-        };
+                && !self.rules.hold(Rule::TimeoutFromThePivotOnDoesNot));
         if fails {
             return self.time_out(sent);
         }

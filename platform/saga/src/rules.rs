@@ -9,8 +9,6 @@ pub enum Rule {
     UndoInReverseOrder,
     /// A saga has ended only when every command it sent is answered.
     EndWaitsForEveryAnswer,
-    /// A timeout before the pivot means failure.
-    TimeoutBeforeThePivotTurnsBack,
     /// A timeout means failure only before the pivot.
     TimeoutFromThePivotOnDoesNot,
     /// Past its deadline a saga says that it needs attention.
@@ -33,17 +31,14 @@ pub enum Rule {
     AnsweredOnce,
     /// A cancellation before the pivot turns the saga back.
     CancellationTurnsBack,
-    /// A cancellation after the pivot was sent does not.
-    CancellationOnlyBeforeThePivot,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 14] = [
         Self::UndoGoesToTheUnanswered,
         Self::UndoInReverseOrder,
         Self::EndWaitsForEveryAnswer,
-        Self::TimeoutBeforeThePivotTurnsBack,
         Self::TimeoutFromThePivotOnDoesNot,
         Self::DeadlineNeedsAttention,
         Self::AnswerClearsAttention,
@@ -55,7 +50,6 @@ impl Rule {
         Self::NothingToUndoIsDone,
         Self::AnsweredOnce,
         Self::CancellationTurnsBack,
-        Self::CancellationOnlyBeforeThePivot,
     ];
 
     /// The rule in words.
@@ -69,7 +63,6 @@ impl Rule {
             Self::EndWaitsForEveryAnswer => {
                 "a saga has ended only when every command it sent is answered"
             }
-            Self::TimeoutBeforeThePivotTurnsBack => "a timeout before the pivot means failure",
             Self::TimeoutFromThePivotOnDoesNot => {
                 "a timeout from the pivot on does not mean failure"
             }
@@ -87,9 +80,6 @@ impl Rule {
             }
             Self::AnsweredOnce => "an answer to an answered command is ignored",
             Self::CancellationTurnsBack => "a cancellation before the pivot turns the saga back",
-            Self::CancellationOnlyBeforeThePivot => {
-                "a cancellation after the pivot was sent changes nothing"
-            }
         }
     }
 }
