@@ -176,7 +176,8 @@ pub enum Error {
     /// taken effect: load the checkpoint.
     #[error("the database of the views did not answer: {0}")]
     Unavailable(String),
-    /// A field that no index has, or an order that the collection does not know.
+    /// A field that no index has or one compared with a value of another kind, or an order that
+    /// the collection does not know.
     #[error("`{collection}` cannot be searched by `{path}`")]
     NotIndexed {
         /// Which collection.
@@ -261,19 +262,28 @@ impl Collection {
         format!("{}_v{}", self.name, self.version)
     }
 
-    /// The place of an index among the indexes.
-    pub(crate) fn index_of(&self, path: &str) -> Result<usize, Error> {
-        self.indexes
-            .iter()
-            .position(|index| index.path == path)
-            .ok_or_else(|| Error::NotIndexed {
-                collection: self.name,
-                path: path.to_owned(),
-            })
+    /// The place among the indexes of the one that a filter goes by.
+    pub(crate) fn filtered_by(&self, filter: &Filter) -> Result<usize, Error> {
+        self.index_of(filter.path, |kind| match filter.value {
+            Value::Integer(_) => kind != Kind::Text,
+            Value::Text(_) => kind == Kind::Text,
+        })
     }
 
     /// The place of the index that [`Order::NewestFirst`] goes by.
     pub(crate) fn time_index(&self) -> Result<usize, Error> {
-        self.index_of(self.newest_first_by.unwrap_or("time"))
+        self.index_of(self.newest_first_by.unwrap_or_default(), |kind| {
+            kind == Kind::Time
+        })
+    }
+
+    fn index_of(&self, path: &str, fits: impl Fn(Kind) -> bool) -> Result<usize, Error> {
+        self.indexes
+            .iter()
+            .position(|index| index.path == path && fits(index.kind))
+            .ok_or_else(|| Error::NotIndexed {
+                collection: self.name,
+                path: path.to_owned(),
+            })
     }
 }

@@ -17,8 +17,17 @@
 mod checkpoint;
 #[cfg(test)]
 mod conformance;
+mod considered;
 pub mod documents;
 mod fields;
 pub mod memory;
+pub mod projection;
+pub mod projector;
+mod rows;
+pub mod sqlite;
+pub mod verify;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
+pub use considered::Considered;
+pub use projection::{Projection, ProjectionError, fold_in_memory};
+pub use projector::Projector;

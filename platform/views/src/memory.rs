@@ -102,7 +102,7 @@ impl documents::Documents for Documents {
     async fn query(&self, collection: &Collection, query: &Query) -> Result<Page, Error> {
         let mut filters = Vec::with_capacity(query.filters.len());
         for filter in &query.filters {
-            filters.push((collection.index_of(filter.path)?, filter));
+            filters.push((collection.filtered_by(filter)?, filter));
         }
         let time_index = match query.order {
             Order::ById => None,
@@ -118,11 +118,7 @@ impl documents::Documents for Documents {
                 row.field(*index)
                     .is_some_and(|value| match filter.comparison {
                         Comparison::Equal => *value == filter.value,
-                        // Never across kinds: `Ord` of `Value` would put numbers below texts.
-                        Comparison::Below => {
-                            std::mem::discriminant(value) == std::mem::discriminant(&filter.value)
-                                && *value < filter.value
-                        }
+                        Comparison::Below => *value < filter.value,
                     })
             });
             let time = match time_index.map(|index| row.field(index)) {

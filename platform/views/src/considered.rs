@@ -1,0 +1,92 @@
+//! How far a view has considered the log, for those who wait for it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use recourse_event_store::Position;
+use tokio::sync::Notify;
+
+/// How far a view has considered the log. Cheap to clone.
+///
+/// Who waits is woken in the order in which they began to wait: tokio's `watch` would draw
+/// lots for it, and no seed would replay them.
+#[derive(Clone, Debug, Default)]
+pub struct Considered {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    position: Mutex<Position>,
+    /// The position has moved.
+    moved: Notify,
+}
+
+impl Considered {
+    /// How far it is.
+    #[must_use]
+    pub fn get(&self) -> Position {
+        *self
+            .shared
+            .position
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until everything up to `position` is considered, for at most `timeout`. Says
+    /// whether it is.
+    pub async fn wait(&self, position: Position, timeout: Duration) -> bool {
+        if self.get() >= position {
+            return true;
+        }
+        tokio::time::timeout(timeout, self.reached(position))
+            .await
+            .is_ok()
+    }
+
+    async fn reached(&self, position: Position) {
+        loop {
+            let moved = self.shared.moved.notified();
+            tokio::pin!(moved);
+            // Registered before the look, so that no move falls between the two.
+            moved.as_mut().enable();
+            if self.get() >= position {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Moves it to `position`. Back too: a view whose last commits a loss of power took reads
+    /// them again.
+    pub(crate) fn set(&self, position: Position) {
+        *self
+            .shared
+            .position
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = position;
+        self.shared.moved.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_what_they_wait_for_or_the_end_of_their_time() {
+        let considered = Considered::default();
+        considered.set(Position::dense(4));
+        let second = Duration::from_secs(1);
+        assert!(considered.wait(Position::dense(4), Duration::ZERO).await);
+        assert!(!considered.wait(Position::dense(5), second).await);
+        let (waited, ()) = tokio::join!(considered.wait(Position::dense(6), second), async {
+            considered.set(Position::dense(5));
+            tokio::task::yield_now().await;
+            considered.set(Position::dense(6));
+        });
+        assert!(waited);
+    }
+}

@@ -1,0 +1,417 @@
+//! Fills a view from the log: rows and checkpoint together, or not at all.
+//!
+//! ```text
+//! checkpoint ─▶ subscribe ─▶ batch ─▶ load rows ─▶ fold each once ─▶ commit ─▶ considered
+//!     ▲                                                                 │
+//!     └────────── moved by somebody else, or not known whether ─────────┘
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use recourse_event_store::{
+    Batch, EventStore, Position, RecordedEvent, StoreError, Subscription, Visibility,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Checkpoint, CheckpointError, Considered,
+    documents::{self, Change, Collection, Documents, Write},
+    projection::{FoldError, Projection},
+    rows::Rows,
+};
+
+/// How a view is filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How many events go into one transaction. A batch of the store is never cut, so it may
+    /// be more by one of those.
+    pub max_batch_events: usize,
+    /// How many rows are kept in memory at least; at most twice as many are.
+    pub cached_rows: usize,
+    /// How long a checkpoint may lie behind what was considered where nothing else is to be
+    /// written: a quiet view does not write for each event of others.
+    pub quiet_checkpoint_ms: u64,
+    /// How long to wait before a try after the first that failed; twice as long after each.
+    pub min_retry_ms: u64,
+    /// How long to wait at most.
+    pub max_retry_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_batch_events: 4_096,
+            cached_rows: 2_048,
+            quiet_checkpoint_ms: 1_000,
+            min_retry_ms: 20,
+            max_retry_ms: 2_000,
+        }
+    }
+}
+
+/// Why a view is not filled.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It does not belong to this log, or the store cannot say. Needs somebody to act.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// An event cannot be taken in. Needs a projection that can.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The store does not answer.
+    #[error("the event store did not answer the view `{view}`")]
+    Store {
+        /// Which view.
+        view: &'static str,
+        /// Why not.
+        source: StoreError,
+    },
+    /// The rows cannot be loaded or written.
+    #[error("the rows of the view `{view}` cannot be loaded or written")]
+    Documents {
+        /// Which view.
+        view: &'static str,
+        /// Why not.
+        source: documents::Error,
+    },
+}
+
+impl Error {
+    /// Whether another try may succeed without anybody's help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Checkpoint(CheckpointError::Refused { .. })
+            | Self::Fold(FoldError::Event { .. }) => false,
+            Self::Checkpoint(CheckpointError::Store { source, .. })
+            | Self::Fold(FoldError::Store(source))
+            | Self::Store { source, .. } => matches!(source, StoreError::Unavailable(_)),
+            Self::Documents { source, .. } => matches!(
+                source,
+                documents::Error::Moved { .. } | documents::Error::Unavailable(_)
+            ),
+        }
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The view has considered the log up to here.
+    Considered(Position),
+    /// Somebody else fills the same view and was faster: the next step starts from there.
+    Moved,
+    /// The store ended the subscription: the next step makes another.
+    Cut,
+}
+
+/// Fills one view. Two of them on one view do no harm: one is faster, the other starts again
+/// from there.
+pub struct Projector<P: Projection> {
+    store: Arc<dyn EventStore>,
+    documents: Arc<dyn Documents>,
+    options: Options,
+    collection: Collection,
+    considered: Considered,
+    place: Option<Place>,
+    rows: Rows<P::Row>,
+}
+
+/// Where the projector is: what holds between two steps, and is given up after a failure.
+struct Place {
+    subscription: Box<dyn Subscription>,
+    /// As it is in the database.
+    checkpoint: Option<Checkpoint>,
+    written_at: Instant,
+    /// That the subscription has ended.
+    cut: bool,
+}
+
+impl<P: Projection> Projector<P> {
+    /// A projector that has done nothing yet.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        documents: Arc<dyn Documents>,
+        options: Options,
+    ) -> Self {
+        let rows = Rows::new(options.cached_rows);
+        Self {
+            store,
+            documents,
+            options,
+            collection: P::collection(),
+            considered: Considered::default(),
+            place: None,
+            rows,
+        }
+    }
+
+    /// How far the view has considered the log, for those who wait for it.
+    #[must_use]
+    pub fn considered(&self) -> Considered {
+        self.considered.clone()
+    }
+
+    /// Finds where the view is and holds its checkpoint against the log. [`Self::step`] does so
+    /// by itself; a service does it before it starts, so that a view that does not belong to
+    /// the log keeps it from starting.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where the view does not belong to this log.
+    pub async fn open(&mut self) -> Result<(), Error> {
+        if self.place.is_none() {
+            self.place = Some(self.find().await?);
+        }
+        Ok(())
+    }
+
+    async fn find(&mut self) -> Result<Place, Error> {
+        // Whatever the rows were, somebody else may have changed them since.
+        self.rows.clear();
+        let checkpoint = self
+            .documents
+            .checkpoint(&self.collection)
+            .await
+            .map_err(documents_error::<P>)?;
+        if let Some(checkpoint) = &checkpoint {
+            checkpoint.verify(&*self.store, P::NAME).await?;
+        }
+        let position = checkpoint.map_or(Position::START, |checkpoint| checkpoint.position);
+        let subscription = self
+            .store
+            .subscribe(position, P::filter(), Visibility::Durable)
+            .await
+            .map_err(store_error::<P>)?;
+        self.considered.set(position);
+        Ok(Place {
+            subscription,
+            checkpoint,
+            written_at: Instant::now(),
+            cut: false,
+        })
+    }
+
+    /// Waits for what is new and takes it in. May be dropped while it waits, and at any other
+    /// moment: what it left is whole, and the next step finds out what that is.
+    ///
+    /// # Errors
+    /// Where the step was not taken. The next one starts from the checkpoint.
+    pub async fn step(&mut self) -> Result<Step, Error> {
+        self.open().await?;
+        // Taken out while it is worked with: a step that fails or is dropped leaves nothing
+        // that could be half true.
+        let Some(mut place) = self.place.take() else {
+            return Ok(Step::Cut);
+        };
+        let batch = match place.subscription.next().await {
+            Ok(batch) => self.gather(&mut place, batch),
+            Err(StoreError::Unavailable(why)) => {
+                tracing::debug!(view = P::NAME, why, "the subscription was cut");
+                return Ok(Step::Cut);
+            }
+            Err(source) => return Err(store_error::<P>(source)),
+        };
+        match self.take_in(&mut place, &batch).await {
+            Ok(()) => {
+                self.considered.set(batch.considered);
+                // After a cut the next step subscribes again, and is told why where it cannot.
+                self.place = Some(place).filter(|place| !place.cut);
+                Ok(Step::Considered(batch.considered))
+            }
+            Err(Error::Documents {
+                source: documents::Error::Moved { .. },
+                ..
+            }) => {
+                tracing::debug!(view = P::NAME, "somebody else was faster");
+                Ok(Step::Moved)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds what the subscription has ready by now: the more a transaction holds, the less an
+    /// event costs.
+    fn gather(&self, place: &mut Place, mut batch: Batch) -> Batch {
+        while batch.events.len() < self.options.max_batch_events {
+            let more = match place.subscription.next().now_or_never() {
+                Some(Ok(more)) => more,
+                Some(Err(_)) => {
+                    place.cut = true;
+                    break;
+                }
+                None => break,
+            };
+            batch.events.extend(more.events);
+            batch.considered = more.considered;
+            batch.at_end = more.at_end;
+        }
+        batch
+    }
+
+    async fn take_in(&mut self, place: &mut Place, batch: &Batch) -> Result<(), Error> {
+        // In the order of keys, so that a database sees the same writes in the same order.
+        let mut by_row: BTreeMap<String, Vec<&RecordedEvent>> = BTreeMap::new();
+        for event in &batch.events {
+            let key = P::key(event).map_err(|source| FoldError::event::<P>(event, source))?;
+            if let Some(key) = key {
+                by_row.entry(key).or_default().push(event);
+            }
+        }
+        let quiet = Duration::from_millis(self.options.quiet_checkpoint_ms);
+        if by_row.is_empty() && place.written_at.elapsed() < quiet {
+            return Ok(());
+        }
+        let mut rows = self.load(by_row.keys()).await?;
+        let mut writes = Vec::with_capacity(by_row.len());
+        for (id, events) in by_row {
+            let before = rows.remove(&id);
+            let was_there = before.is_some();
+            let mut row = before;
+            for event in events {
+                row =
+                    P::apply(row, event).map_err(|source| FoldError::event::<P>(event, source))?;
+            }
+            let change = match row {
+                Some(row) => {
+                    let json = write_row::<P>(&id, &row).map_err(documents_error::<P>)?;
+                    rows.insert(id.clone(), row);
+                    Change::Put(json)
+                }
+                None if was_there => Change::Delete,
+                None => continue,
+            };
+            writes.push(Write { id, change });
+        }
+        let next = Checkpoint::after(&*self.store, batch)
+            .await
+            .map_err(store_error::<P>)?;
+        self.documents
+            .commit(&self.collection, place.checkpoint.as_ref(), &next, writes)
+            .await
+            .map_err(documents_error::<P>)?;
+        place.checkpoint = Some(next);
+        place.written_at = Instant::now();
+        // Only what is in the database is remembered.
+        for (id, row) in rows {
+            self.rows.put(id, row);
+        }
+        Ok(())
+    }
+
+    /// The rows of these ids, those of them that exist, taken from memory or loaded.
+    async fn load(
+        &mut self,
+        ids: impl Iterator<Item = &String>,
+    ) -> Result<BTreeMap<String, P::Row>, Error> {
+        let mut rows = BTreeMap::new();
+        let mut missing = Vec::new();
+        for id in ids {
+            match self.rows.take(id) {
+                Some(row) => {
+                    rows.insert(id.clone(), row);
+                }
+                None => missing.push(id.clone()),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(rows);
+        }
+        let loaded = self
+            .documents
+            .load(&self.collection, &missing)
+            .await
+            .map_err(documents_error::<P>)?;
+        for document in loaded {
+            let row = read_row::<P>(&document.id, &document.json).map_err(documents_error::<P>)?;
+            rows.insert(document.id, row);
+        }
+        Ok(rows)
+    }
+
+    /// Fills the view until it is cancelled. What may mend itself is tried again, ever less
+    /// often.
+    ///
+    /// # Errors
+    /// The first that needs somebody to act.
+    pub async fn run(mut self, cancelled: CancellationToken) -> Result<(), Error> {
+        let mut failures: u32 = 0;
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = cancelled.cancelled() => return Ok(()),
+                step = self.step() => step,
+            };
+            match step {
+                Ok(Step::Considered(_)) => failures = 0,
+                Ok(Step::Moved | Step::Cut) => failures = failures.saturating_add(1),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(
+                        view = P::NAME,
+                        error = &error as &dyn std::error::Error,
+                        "the view waits"
+                    );
+                    failures = failures.saturating_add(1);
+                }
+                Err(error) => return Err(error),
+            }
+            if failures > 0 {
+                tokio::select! {
+                    biased;
+                    () = cancelled.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(self.options.retry_after(failures)) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Options {
+    fn retry_after(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(16);
+        let after = self.min_retry_ms.saturating_mul(1 << doublings);
+        Duration::from_millis(after.min(self.max_retry_ms))
+    }
+}
+
+/// Reads the row that a document holds.
+///
+/// # Errors
+/// [`documents::Error::Damaged`] where it is not one.
+pub fn read_row<P: Projection>(id: &str, json: &str) -> Result<P::Row, documents::Error> {
+    serde_json::from_str(json).map_err(|error| damaged::<P>(id, &error))
+}
+
+/// Writes a row as a document holds it.
+pub(crate) fn write_row<P: Projection>(id: &str, row: &P::Row) -> Result<String, documents::Error> {
+    serde_json::to_string(row).map_err(|error| damaged::<P>(id, &error))
+}
+
+fn damaged<P: Projection>(id: &str, error: &serde_json::Error) -> documents::Error {
+    documents::Error::Damaged {
+        collection: P::collection().table(),
+        id: id.to_owned(),
+        what: error.to_string(),
+    }
+}
+
+fn store_error<P: Projection>(source: StoreError) -> Error {
+    Error::Store {
+        view: P::NAME,
+        source,
+    }
+}
+
+fn documents_error<P: Projection>(source: documents::Error) -> Error {
+    Error::Documents {
+        view: P::NAME,
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,401 @@
+//! Whatever fails and whenever, a view is the fold of the log (promise 6).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use recourse_event_store::{
+    Append, ExpectedRevision, Filter, LogId, NewEvent, StreamName, memory::Store,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    documents::{Document, Index, Kind, Page, Query},
+    fold_in_memory, memory,
+    projection::ProjectionError,
+    verify::{self, Difference, DifferenceKind},
+};
+
+const LOG: LogId = LogId(Uuid::from_u128(7));
+
+/// Remembers the names of the events of a stream, and forgets a stream that is closed. Order
+/// matters to it, so that a repeat or a gap shows.
+struct Names;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    names: Vec<u64>,
+    sum: u64,
+}
+
+impl Projection for Names {
+    const NAME: &'static str = "names";
+    const VERSION: u32 = 1;
+    const INDEXES: &'static [Index] = &[Index {
+        path: "sum",
+        kind: Kind::Integer,
+    }];
+    type Row = Row;
+
+    fn filter() -> Filter {
+        Filter::categories(&["a"])
+    }
+
+    fn key(event: &RecordedEvent) -> Result<Option<String>, ProjectionError> {
+        let ignored = &*event.event.event_type == "a.ignored.v1";
+        Ok((!ignored).then(|| event.stream.id().to_owned()))
+    }
+
+    fn apply(row: Option<Row>, event: &RecordedEvent) -> Result<Option<Row>, ProjectionError> {
+        match &*event.event.event_type {
+            "a.closed.v1" => Ok(None),
+            "a.poison.v1" => Err(ProjectionError::OutOfPlace("poison".into())),
+            _ => {
+                let mut row = row.unwrap_or(Row {
+                    names: vec![],
+                    sum: 0,
+                });
+                row.names.push(event.position.commit);
+                row.sum += event.position.commit;
+                Ok(Some(row))
+            }
+        }
+    }
+}
+
+async fn append(store: &Store, stream: &str, event_type: &str) {
+    let id = store.appended().await.unwrap().commit + 100;
+    let append = Append {
+        stream: StreamName::parse(stream).unwrap(),
+        expected: ExpectedRevision::Any,
+        events: vec![NewEvent::raw(
+            Uuid::from_u128(u128::from(id)),
+            event_type,
+            "{}",
+            "{}",
+        )],
+    };
+    store.append(vec![append]).await.remove(0).unwrap();
+}
+
+/// A log in which rows come, change, go and come again, between events of others.
+async fn log() -> Store {
+    let store = Store::with_manual_sync(LOG);
+    for n in 0..40 {
+        append(&store, &format!("a-{}", n % 7), "a.happened.v1").await;
+        match n % 5 {
+            1 => append(&store, "b-1", "b.happened.v1").await,
+            2 => append(&store, &format!("a-{}", n % 3), "a.closed.v1").await,
+            3 => append(&store, "a-1", "a.ignored.v1").await,
+            _ => {}
+        }
+    }
+    store
+}
+
+fn projector(store: &Store, documents: &Arc<dyn Documents>) -> Projector<Names> {
+    let options = Options {
+        cached_rows: 1,
+        max_batch_events: 1,
+        ..Options::default()
+    };
+    Projector::new(Arc::new(store.clone()), Arc::clone(documents), options)
+}
+
+/// Steps until the view has considered what is durable. Says how often somebody else was faster.
+async fn catch_up(projector: &mut Projector<Names>, store: &Store) -> Result<usize, Error> {
+    let mut moved = 0;
+    loop {
+        // A step waits for news, and after a failure the view may turn out to be there already.
+        projector.open().await?;
+        if projector.considered().get() >= store.durable() {
+            return Ok(moved);
+        }
+        if projector.step().await? == Step::Moved {
+            moved += 1;
+        }
+    }
+}
+
+async fn assert_equals_fold(store: &Store, documents: &dyn Documents) {
+    let found = verify::compare::<Names>(store, documents).await.unwrap();
+    assert_eq!(found.differences, []);
+    let fold = fold_in_memory::<Names>(store).await.unwrap();
+    assert_eq!(found.equal_rows, fold.len() as u64);
+    assert!(found.equal_rows > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_is_the_fold_of_what_is_durable() {
+    let store = log().await;
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let mut projector = projector(&store, &documents);
+    let mut durable = 0;
+    while store.sync_up_to(Position::dense(durable + 3)) > Position::dense(durable) {
+        durable = store.durable().commit;
+        let step = projector.step().await.unwrap();
+        assert_eq!(step, Step::Considered(store.durable()));
+        let found = verify::compare::<Names>(&store, &*documents).await.unwrap();
+        assert_eq!(found.differences, []);
+    }
+    assert_equals_fold(&store, &*documents).await;
+}
+
+/// Fails at one call, before or after it takes effect, and forgets what it read.
+struct Failing {
+    inner: memory::Documents,
+    calls: AtomicUsize,
+    fails_at: usize,
+    takes_effect: bool,
+}
+
+impl Failing {
+    fn before(&self) -> Result<(), documents::Error> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        if call == self.fails_at && !self.takes_effect {
+            return Err(lost());
+        }
+        Ok(())
+    }
+
+    fn after(&self) -> Result<(), documents::Error> {
+        let call = self.calls.load(Ordering::Relaxed) - 1;
+        if call == self.fails_at && self.takes_effect {
+            return Err(lost());
+        }
+        Ok(())
+    }
+}
+
+fn lost() -> documents::Error {
+    documents::Error::Unavailable("lost".into())
+}
+
+#[async_trait]
+impl Documents for Failing {
+    async fn checkpoint(&self, c: &Collection) -> Result<Option<Checkpoint>, documents::Error> {
+        self.before()?;
+        let found = self.inner.checkpoint(c).await?;
+        self.after().map(|()| found)
+    }
+
+    async fn load(
+        &self,
+        c: &Collection,
+        ids: &[String],
+    ) -> Result<Vec<Document>, documents::Error> {
+        self.before()?;
+        let found = self.inner.load(c, ids).await?;
+        self.after().map(|()| found)
+    }
+
+    async fn commit(
+        &self,
+        c: &Collection,
+        expected: Option<&Checkpoint>,
+        next: &Checkpoint,
+        writes: Vec<Write>,
+    ) -> Result<(), documents::Error> {
+        self.before()?;
+        self.inner.commit(c, expected, next, writes).await?;
+        self.after()
+    }
+
+    async fn query(&self, c: &Collection, query: &Query) -> Result<Page, documents::Error> {
+        self.inner.query(c, query).await
+    }
+
+    async fn scan(
+        &self,
+        c: &Collection,
+        visit: &mut (dyn FnMut(Document) + Send),
+    ) -> Result<Option<Checkpoint>, documents::Error> {
+        self.inner.scan(c, visit).await
+    }
+}
+
+/// Drives a view to the end of the log, three events at a time, and says whether it failed on
+/// the way. After a failure the same projector goes on, or a new one as after a crash.
+async fn drive(documents: &Arc<dyn Documents>, crash: bool) -> (Store, bool) {
+    let store = log().await;
+    let mut projector = projector(&store, documents);
+    let mut failed = false;
+    loop {
+        let durable = store.durable();
+        store.sync_up_to(Position::dense(durable.commit + 3));
+        if store.durable() == durable {
+            return (store, failed);
+        }
+        while let Err(error) = catch_up(&mut projector, &store).await {
+            assert!(error.is_transient(), "{error}");
+            failed = true;
+            if crash {
+                projector = self::projector(&store, documents);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_or_crash_at_any_call_leaves_the_fold() {
+    for (takes_effect, crash) in [(false, false), (false, true), (true, false), (true, true)] {
+        for fails_at in 0.. {
+            let documents: Arc<dyn Documents> = Arc::new(Failing {
+                inner: memory::Documents::default(),
+                calls: AtomicUsize::new(0),
+                fails_at,
+                takes_effect,
+            });
+            let (store, failed) = drive(&documents, crash).await;
+            assert_equals_fold(&store, &*documents).await;
+            if !failed {
+                assert!(fails_at > 40, "few calls: {fails_at}");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_projectors_on_one_view_do_no_harm() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = log().await;
+    let mut one = projector(&store, &documents);
+    let mut two = projector(&store, &documents);
+    one.open().await.unwrap();
+    two.open().await.unwrap();
+    let mut moved = 0;
+    for durable in (0..=store.appended().await.unwrap().commit).step_by(2) {
+        store.sync_up_to(Position::dense(durable));
+        for projector in [&mut one, &mut two] {
+            moved += catch_up(projector, &store).await.unwrap();
+        }
+    }
+    store.sync();
+    catch_up(&mut one, &store).await.unwrap();
+    assert!(moved > 5, "they never met: {moved}");
+    assert_equals_fold(&store, &*documents).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_view_moves_for_those_who_wait_and_writes_now_and_then() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = Store::new(LOG);
+    let mut projector = projector(&store, &documents);
+    projector.open().await.unwrap();
+    let saved = || async {
+        let checkpoint = documents.checkpoint(&Names::collection()).await.unwrap();
+        checkpoint.map(|checkpoint| checkpoint.position.commit)
+    };
+    for n in 1..=3 {
+        append(&store, "b-1", "b.happened.v1").await;
+        projector.step().await.unwrap();
+        assert_eq!(projector.considered().get(), Position::dense(n));
+        assert_eq!(saved().await, None);
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    append(&store, "b-1", "b.happened.v1").await;
+    projector.step().await.unwrap();
+    assert_eq!(saved().await, Some(4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_does_not_belong_to_the_log_is_refused() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = log().await;
+    store.sync();
+    projector(&store, &documents).step().await.unwrap();
+    // A backup of the log, restored: shorter, and then other events.
+    let restored = Store::new(LOG);
+    append(&restored, "a-1", "a.happened.v1").await;
+    let error = projector(&restored, &documents).open().await.unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Checkpoint(CheckpointError::Refused { .. })
+    ));
+    assert!(!error.is_transient());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_taken_in_stops_the_view_and_is_named() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = Store::new(LOG);
+    append(&store, "a-1", "a.happened.v1").await;
+    append(&store, "a-1", "a.poison.v1").await;
+    let projector = projector(&store, &documents);
+    let error = projector.run(CancellationToken::new()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the view `names` cannot take in the `a.poison.v1` at 2"
+    );
+    assert_eq!(
+        documents.checkpoint(&Names::collection()).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_runs_through_failures_until_it_is_cancelled() {
+    let documents: Arc<dyn Documents> = Arc::new(Failing {
+        inner: memory::Documents::default(),
+        calls: AtomicUsize::new(0),
+        fails_at: 2,
+        takes_effect: true,
+    });
+    let store = log().await;
+    let projector = projector(&store, &documents);
+    let considered = projector.considered();
+    let cancelled = CancellationToken::new();
+    let head = store.appended().await.unwrap();
+    let (ran, ()) = tokio::join!(projector.run(cancelled.clone()), async {
+        store.sync_up_to(Position::dense(9));
+        assert!(
+            considered
+                .wait(Position::dense(9), Duration::from_secs(9))
+                .await
+        );
+        store.sync();
+        assert!(considered.wait(head, Duration::from_secs(9)).await);
+        cancelled.cancel();
+    });
+    ran.unwrap();
+    assert_equals_fold(&store, &*documents).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_not_what_the_log_makes_it_is_named() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = log().await;
+    store.sync();
+    let mut projector = projector(&store, &documents);
+    catch_up(&mut projector, &store).await.unwrap();
+    let collection = Names::collection();
+    let at = documents.checkpoint(&collection).await.unwrap().unwrap();
+    let write = |id: &str, change| Write {
+        id: id.into(),
+        change,
+    };
+    let writes = vec![
+        write("6", Change::Delete),
+        write("5", Change::Put(r#"{"names":[],"sum":0}"#.into())),
+        write("x", Change::Put(r#"{"names":[],"sum":0}"#.into())),
+    ];
+    documents
+        .commit(&collection, Some(&at), &at, writes)
+        .await
+        .unwrap();
+    let found = verify::compare::<Names>(&store, &*documents).await.unwrap();
+    let difference = |id: &str, kind| Difference {
+        id: id.into(),
+        kind,
+    };
+    assert_eq!(
+        found.differences,
+        [
+            difference("5", DifferenceKind::Changed),
+            difference("6", DifferenceKind::Missing),
+            difference("x", DifferenceKind::Surplus),
+        ]
+    );
+}

@@ -1,0 +1,6 @@
+//! The `SQLite` adapters: what one process keeps beside its log.
+
+mod documents;
+mod statements;
+
+pub use documents::{Access, Documents, OpenError, Options};

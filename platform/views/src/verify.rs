@@ -1,0 +1,114 @@
+//! Holds a view against the log: every row, no more and no less.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use recourse_event_store::{EventStore, Position};
+
+use crate::{
+    Checkpoint, CheckpointError,
+    documents::{self, Documents},
+    projection::{Fold, FoldError, Projection},
+    projector::write_row,
+};
+
+/// What a view and the log were found to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Up to where the view has come; nothing past that was compared.
+    pub position: Position,
+    /// How many rows are the same.
+    pub equal_rows: u64,
+    /// Those that are not.
+    pub differences: Vec<Difference>,
+}
+
+/// A row that is not what the log makes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// Which row.
+    pub id: String,
+    /// How it differs.
+    pub kind: DifferenceKind,
+}
+
+/// How a row differs from what the log makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DifferenceKind {
+    /// The log makes it and the view does not have it.
+    Missing,
+    /// The view has it and the log does not make it.
+    Surplus,
+    /// Both have it, and not the same.
+    Changed,
+}
+
+/// Why a view cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// It does not belong to the log.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The log cannot be folded.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The view cannot be read.
+    #[error("the view cannot be read")]
+    Documents(#[from] documents::Error),
+}
+
+/// Compares every row of a view with the fold of the log up to the view's checkpoint. Works
+/// beside the process that fills the view.
+///
+/// # Errors
+/// Where either cannot be read, or the view does not belong to the log.
+pub async fn compare<P: Projection>(
+    store: &dyn EventStore,
+    documents: &dyn Documents,
+) -> Result<Comparison, CompareError> {
+    let collection = P::collection();
+    let mut there: BTreeMap<String, u64> = BTreeMap::new();
+    let checkpoint: Option<Checkpoint> = documents
+        .scan(&collection, &mut |document| {
+            there.insert(document.id, digest(&document.json));
+        })
+        .await?;
+    let mut fold = Fold::<P>::default();
+    if let Some(checkpoint) = &checkpoint {
+        checkpoint.verify(store, P::NAME).await?;
+        fold.advance(store, checkpoint.position).await?;
+    }
+    let mut differences = Vec::new();
+    let mut equal_rows: u64 = 0;
+    for (id, row) in fold.rows() {
+        let kind = match there.remove(id) {
+            None => DifferenceKind::Missing,
+            Some(found) if found == digest(&write_row::<P>(id, row)?) => {
+                equal_rows = equal_rows.saturating_add(1);
+                continue;
+            }
+            Some(_) => DifferenceKind::Changed,
+        };
+        let id = id.clone();
+        differences.push(Difference { id, kind });
+    }
+    differences.extend(there.into_keys().map(|id| Difference {
+        id,
+        kind: DifferenceKind::Surplus,
+    }));
+    differences.sort();
+    Ok(Comparison {
+        position: checkpoint.map_or(Position::START, |checkpoint| checkpoint.position),
+        equal_rows,
+        differences,
+    })
+}
+
+/// A digest, so that a view is not held in memory whole beside its fold.
+fn digest(json: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    json.hash(&mut hasher);
+    hasher.finish()
+}
