@@ -3,7 +3,7 @@
 //! events alone, never from the state it checks.
 
 #![expect(
-    clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test's helpers fail by panic, as the test itself does"
 )]
