@@ -1,1 +1,245 @@
-//! The orders command service.
+//! Orders: placed and cancelled by clients, moved on by their sagas.
+//!
+//! ```text
+//! POST /v1/orders ────────────────────┐
+//! POST /v1/orders/{id}/cancellation ──┤
+//! order.confirm, .complete, .reject ──┴▶ worker ──▶ order-<id> ──▶ saga `fulfilment`
+//!                                   waits ◀── settlements ◀── saga-<id>
+//! ```
+
+pub mod errors;
+mod place;
+mod settlements;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use recourse_aggregates::{Order, Product};
+use recourse_bus::Bus;
+use recourse_cqrs::{
+    Clock, Repository, RepositoryOptions, Source, Tracked, Worker, WorkerError, WorkerOptions,
+};
+use recourse_domain::{
+    Money, OrderId,
+    order::{self, Cancel, Refusal, Status},
+};
+use recourse_event_store::{Direction, EventStore, Position, StoreError, StreamName, Visibility};
+use recourse_service::{
+    Problem,
+    command::{self, Commands},
+    http::{Body, ClientCommand, Id, Reply, RequestContext},
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use settlements::{Settled, Settlements};
+
+/// The saga that a placed order starts.
+const SAGA: &str = "fulfilment";
+
+/// The orders' command service.
+pub struct Service {
+    worker: Worker<Order>,
+    api: Api,
+}
+
+/// What the handlers work with.
+#[derive(Clone)]
+struct Api {
+    commands: Commands<Order>,
+    products: Arc<Repository<Product>>,
+    settlements: Settlements,
+    clock: Clock,
+}
+
+/// Why the service ended: the process must.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Commands cannot be executed any more.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The ends of sagas cannot be followed any more.
+    #[error("the log cannot be followed")]
+    Settlements(#[from] StoreError),
+}
+
+impl Service {
+    /// A service on this store, which takes saga commands from this bus.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        bus: Arc<dyn Bus>,
+        clock: Clock,
+        options: WorkerOptions,
+    ) -> Self {
+        let new_repository = RepositoryOptions::default;
+        let repository = Arc::new(Repository::new(Arc::clone(&store), new_repository()));
+        let products = Arc::new(Repository::new(Arc::clone(&store), new_repository()));
+        let source = Source {
+            bus,
+            group: "orders".to_owned(),
+        };
+        let (worker, handle) = Worker::new(repository, Some(source), Arc::clone(&clock), options);
+        Self {
+            worker,
+            api: Api {
+                settlements: Settlements::new(Arc::clone(&store)),
+                commands: Commands::new(handle, store, problem),
+                products,
+                clock,
+            },
+        }
+    }
+
+    /// Its addresses.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/v1/orders", post(place::place))
+            .route("/v1/orders/{id}/cancellation", post(cancel))
+            .with_state(self.api.clone())
+    }
+
+    /// Executes commands until `shutdown`, then those that it has accepted.
+    ///
+    /// # Errors
+    /// Where the store or the bus is broken: the process must end.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let settlements = self.api.settlements.clone();
+        let worker = self.worker;
+        let commands = async { worker.run(shutdown.clone()).await.map_err(Error::Worker) };
+        let ends = async {
+            settlements
+                .run(shutdown.clone())
+                .await
+                .map_err(Error::Settlements)
+        };
+        tokio::try_join!(commands, ends)?;
+        Ok(())
+    }
+}
+
+/// An order as a command leaves it.
+#[derive(Debug, Serialize)]
+struct OrderBody {
+    order_id: OrderId,
+    saga_id: Uuid,
+    status: Status,
+    total: Money,
+}
+
+fn stream_of(order: OrderId) -> StreamName {
+    StreamName::new("order", order)
+}
+
+impl Api {
+    fn store(&self) -> &dyn EventStore {
+        &**self.commands.store()
+    }
+
+    async fn load(&self, order: OrderId) -> Result<Arc<Tracked<Order>>, Problem> {
+        let repository = self.commands.handle().repository();
+        let loaded = repository.load(&stream_of(order)).await;
+        loaded.map_err(|error| command::unreadable(&error))
+    }
+
+    /// The saga of an order, which the order's first event starts.
+    async fn saga_of(&self, order: OrderId, tracked: &Tracked<Order>) -> Result<Uuid, Problem> {
+        let head = tracked.tracking().head();
+        let first = match head.filter(|head| head.revision == 0) {
+            Some(head) => head.event_id,
+            None => {
+                let (stream, seen) = (stream_of(order), Visibility::Appended);
+                let first = self
+                    .store()
+                    .read_stream(&stream, Some(0), Direction::Forward, seen, 1)
+                    .await?;
+                first.first().map_or(Uuid::nil(), |event| event.event.id)
+            }
+        };
+        Ok(recourse_saga::saga_id(SAGA, first))
+    }
+
+    /// The order as it stands, once that is durable.
+    async fn body(&self, order: OrderId, tracked: &Tracked<Order>) -> Result<OrderBody, Problem> {
+        self.store().wait_durable(tracked.position()).await?;
+        let state = tracked.state();
+        let (Some(status), Some(total)) = (state.status(), state.total()) else {
+            tracing::error!(%order, "an order that was accepted does not exist");
+            return Err(Problem::new(recourse_service::errors::INTERNAL));
+        };
+        Ok(OrderBody {
+            order_id: order,
+            saga_id: self.saga_of(order, tracked).await?,
+            status,
+            total,
+        })
+    }
+
+    fn reply(
+        &self,
+        reply: Reply<OrderBody>,
+        order: OrderId,
+        position: Position,
+    ) -> Reply<OrderBody> {
+        reply
+            .location(format!("/v1/orders/{order}"))
+            .position(position, self.store().log_id())
+    }
+}
+
+/// The body of `POST /v1/orders/{id}/cancellation`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    reason: String,
+}
+
+async fn cancel(
+    State(api): State<Api>,
+    Id(order): Id<OrderId>,
+    client: ClientCommand,
+    context: RequestContext,
+    Body(body): Body<CancelBody>,
+) -> Result<Response, Problem> {
+    let client = command::client(&client, &body, &context, order.0);
+    let command = order::Command::Cancel(Cancel {
+        reason: body.reason,
+    });
+    let outcome = api
+        .commands
+        .execute(stream_of(order), command, client)
+        .await?;
+    let position = outcome.tracked.position();
+    let body = api.body(order, &outcome.tracked).await?;
+    let reply = api.reply(Reply::ok(body), order, position);
+    Ok(reply.replayed(outcome.replayed()).into_response())
+}
+
+/// How a refusal is told to a client.
+fn problem(refusal: &Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::InvalidReason => return invalid("#/reason", refusal),
+        Refusal::InvalidToken => return invalid("#/payment/token", refusal),
+        Refusal::NoLines | Refusal::TooManyLines => return invalid("#/lines", refusal),
+        Refusal::NoSuchOrder => recourse_service::errors::NOT_FOUND,
+        Refusal::DuplicateLine(_) => errors::DUPLICATE_LINE,
+        Refusal::CurrencyMismatch => errors::CURRENCY_MISMATCH,
+        Refusal::NothingToPay => errors::NOTHING_TO_PAY,
+        Refusal::TotalOverflow => errors::TOTAL_OVERFLOW,
+        Refusal::AlreadyConfirmed => errors::ORDER_ALREADY_CONFIRMED,
+        Refusal::AlreadySettled(_) => errors::ORDER_ALREADY_SETTLED,
+        // No client's command is refused so: these are a saga's, or the catalogue's.
+        _ => recourse_service::errors::INTERNAL,
+    };
+    Problem::new(code).detail(refusal.to_string())
+}
+
+fn invalid(pointer: &str, refusal: &Refusal) -> Problem {
+    Problem::new(recourse_service::errors::INVALID_BODY).field(pointer, refusal.to_string())
+}

@@ -1,0 +1,160 @@
+//! Waits for sagas to end.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use recourse_event_store::{
+    Direction, EventStore, Filter, Position, RecordedEvent, StoreError, StreamName, Visibility,
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// How a saga stopped moving by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It has ended, done or undone.
+    Ended(Position),
+    /// It needs attention or is parked: whoever waits is told that it may take longer.
+    Stuck(Position),
+}
+
+impl Settled {
+    /// What an event of a saga's stream says about that, if anything.
+    fn read(event: &RecordedEvent) -> Option<Self> {
+        match &*event.event.event_type {
+            "saga.completed.v1" | "saga.compensated.v1" => Some(Self::Ended(event.position)),
+            "saga.attention-needed.v1" | "saga.parked.v1" => Some(Self::Stuck(event.position)),
+            _ => None,
+        }
+    }
+}
+
+type Waiters = BTreeMap<StreamName, Vec<oneshot::Sender<Settled>>>;
+
+/// Tells those who wait how their sagas settled, once that is durable.
+#[derive(Clone)]
+pub struct Settlements {
+    store: Arc<dyn EventStore>,
+    waiters: Arc<Mutex<Waiters>>,
+}
+
+impl Settlements {
+    /// Nobody waits yet. Nobody is told before [`Self::run`] does.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self {
+            store,
+            waiters: Arc::default(),
+        }
+    }
+
+    /// Waits until a saga settles, or settled before. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// Where the store cannot be read, or [`Self::run`] has ended.
+    pub async fn wait(&self, saga: &StreamName) -> Result<Settled, StoreError> {
+        // Declared first and so dropped last, when the receiver is closed.
+        let _forget = Forget {
+            settlements: self,
+            saga,
+        };
+        // Registered before looking: whatever comes after the look finds the waiter.
+        let (sender, receiver) = oneshot::channel();
+        self.lock().entry(saga.clone()).or_default().push(sender);
+        if let Some(settled) = self.look(saga).await? {
+            return Ok(settled);
+        }
+        receiver.await.map_err(|_| StoreError::Closed)
+    }
+
+    async fn look(&self, saga: &StreamName) -> Result<Option<Settled>, StoreError> {
+        let last = self
+            .store
+            .read_stream(saga, None, Direction::Backward, Visibility::Durable, 1)
+            .await?;
+        Ok(last.first().and_then(|event| Settled::read(event)))
+    }
+
+    /// Follows the log and tells the waiters, until it is cancelled.
+    ///
+    /// # Errors
+    /// Where the store cannot be read any more.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), StoreError> {
+        let told = shutdown.run_until_cancelled(self.follow()).await;
+        // Whoever still waits is let go.
+        self.lock().clear();
+        told.unwrap_or(Ok(()))
+    }
+
+    async fn follow(&self) -> Result<(), StoreError> {
+        let filter = Filter::TypePrefixes(
+            [
+                "saga.completed.",
+                "saga.compensated.",
+                "saga.attention-needed.",
+                "saga.parked.",
+            ]
+            .map(String::from)
+            .to_vec(),
+        );
+        // What settled before is found by looking.
+        let mut considered = self.store.durable();
+        loop {
+            let mut subscription = self
+                .store
+                .subscribe(considered, filter.clone(), Visibility::Durable)
+                .await?;
+            loop {
+                match subscription.next().await {
+                    Ok(batch) => {
+                        considered = batch.considered;
+                        self.tell(&batch.events);
+                    }
+                    Err(StoreError::Unavailable(reason)) => {
+                        tracing::debug!(reason, "the subscription was cut, subscribing again");
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    fn tell(&self, events: &[Arc<RecordedEvent>]) {
+        let mut waiters = self.lock();
+        for event in events {
+            if let Some(settled) = Settled::read(event)
+                && let Some(waiting) = waiters.remove(&event.stream)
+            {
+                for waiter in waiting {
+                    // Whoever gave up has dropped its end.
+                    let _ = waiter.send(settled);
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a waiter that gave up off the list.
+struct Forget<'a> {
+    settlements: &'a Settlements,
+    saga: &'a StreamName,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let mut waiters = self.settlements.lock();
+        if let Some(waiting) = waiters.get_mut(self.saga) {
+            waiting.retain(|waiter| !waiter.is_closed());
+            if waiting.is_empty() {
+                waiters.remove(self.saga);
+            }
+        }
+    }
+}
