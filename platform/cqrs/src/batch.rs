@@ -5,14 +5,17 @@ use std::{collections::VecDeque, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use recourse_event_store::{
-    Append, AppendError, Appended, NewEvent, Position, RecordedEvent, Refused, StoreError,
-    StreamName,
+    Append, AppendError, Appended, ExpectedRevision, NewEvent, Position, RecordedEvent, Refused,
+    StoreError, StreamName,
 };
 use uuid::Uuid;
 
 use crate::{
-    Aggregate, DECISION_TOO_LARGE, Effect, Error, Handled, Outcome, Rejection, Repository, Request,
-    Tracked, cache::Slot, decide::refuse_saga, handle, load, repository::damaged,
+    Aggregate, DECISION_TOO_LARGE, Effect, Error, Handled, Outcome, Repository, Request,
+    cache::Slot,
+    decide::refuse_saga,
+    handle, load,
+    plan::{Plan, What},
 };
 
 type Results<A> = [Option<Result<Outcome<A>, Error<<A as Aggregate>::Refusal>>>];
@@ -41,34 +44,6 @@ struct Attempt {
     first_event: Uuid,
     effect: Effect,
     events: usize,
-}
-
-/// What was decided about a stream's requests, on one base.
-struct Plan<A: Aggregate> {
-    pending: Vec<RecordedEvent>,
-    /// The base with the first `applied` of `pending`; only made where a later request has to
-    /// see what an earlier one does.
-    working: Option<Tracked<A>>,
-    applied: usize,
-    verdicts: Vec<Verdict<A::Refusal>>,
-    /// That an answer which writes nothing would be wrong on an outdated base.
-    doubtful: bool,
-}
-
-struct Verdict<R> {
-    request: usize,
-    what: What<R>,
-}
-
-enum What<R> {
-    Effect {
-        effect: Effect,
-        /// Of the events in `pending`.
-        first: usize,
-        events: usize,
-    },
-    Rejected(Rejection<R>),
-    TooLarge(usize, usize),
 }
 
 /// Runs groups to their end: afterwards each of their requests has its result.
@@ -167,10 +142,8 @@ impl<A: Aggregate> Group<A> {
         self.todo.push_back(request);
     }
 
-    fn expected(&self) -> recourse_event_store::ExpectedRevision {
-        recourse_event_store::ExpectedRevision::after(
-            self.slot.as_ref().and_then(|slot| slot.tracked.revision()),
-        )
+    fn expected(&self) -> ExpectedRevision {
+        ExpectedRevision::after(self.slot.as_ref().and_then(|slot| slot.tracked.revision()))
     }
 
     /// Gives what is known back to the cache: always a prefix of the stream.
@@ -253,13 +226,7 @@ impl<A: Aggregate> Group<A> {
         }
         let base = &*slot.tracked;
         let log = repository.store.log_id();
-        let mut plan = Plan {
-            pending: Vec::new(),
-            working: None,
-            applied: 0,
-            verdicts: Vec::new(),
-            doubtful: false,
-        };
+        let mut plan = Plan::new();
         for at in self.todo.iter().copied().take(self.limit) {
             let Some(request) = requests.get(at) else {
                 continue;
@@ -267,8 +234,7 @@ impl<A: Aggregate> Group<A> {
             if let Err(error) = plan.catch_up(base) {
                 return Some(Err(error));
             }
-            let tracked = plan.working.as_ref().unwrap_or(base);
-            let mut handled = handle(tracked, request, now, log);
+            let mut handled = handle(plan.tracked(base), request, now, log);
             if let (Some((bytes, max_bytes)), Handled::Write { .. }) = (self.oversized, &handled) {
                 match request {
                     Request::Saga(saga) => {
@@ -432,89 +398,6 @@ impl<A: Aggregate> Group<A> {
         }
         repository.snapshot(&self.stream, &mut slot);
         self.slot = Some(slot);
-    }
-}
-
-impl<A: Aggregate> Plan<A> {
-    fn say(&mut self, request: usize, what: What<A::Refusal>) {
-        self.verdicts.push(Verdict { request, what });
-    }
-
-    fn add(
-        &mut self,
-        request: usize,
-        handled: Handled<A::Refusal>,
-        base: &Tracked<A>,
-        stream: &StreamName,
-        is_saga: bool,
-    ) {
-        let first = self.pending.len();
-        let what = match handled {
-            Handled::Write { events, effect } => {
-                for event in events {
-                    let revision = base
-                        .tracking()
-                        .next_revision()
-                        .saturating_add(self.pending.len() as u64);
-                    // The position is a stand-in until the store says where the last one is.
-                    self.pending
-                        .push(event.record(base.position(), stream.clone(), revision));
-                }
-                What::Effect {
-                    effect,
-                    first,
-                    events: self.pending.len() - first,
-                }
-            }
-            Handled::Nothing(effect) => {
-                // What was taken or accepted stays so whatever else is new.
-                self.doubtful |= !is_saga && !matches!(effect, Effect::Replayed { .. });
-                What::Effect {
-                    effect,
-                    first,
-                    events: 0,
-                }
-            }
-            Handled::Rejected(rejection) => {
-                self.doubtful = true;
-                What::Rejected(rejection)
-            }
-        };
-        self.say(request, what);
-    }
-
-    /// Makes what is pending visible to the next request.
-    fn catch_up(&mut self, base: &Tracked<A>) -> Result<(), StoreError> {
-        if self.applied == self.pending.len() {
-            return Ok(());
-        }
-        let tracked = self.working.take().unwrap_or_else(|| base.clone());
-        self.working = Some(self.apply_rest(tracked)?);
-        Ok(())
-    }
-
-    /// The base with everything that was pending, in its place now.
-    fn finish(
-        &mut self,
-        base: Arc<Tracked<A>>,
-        position: Position,
-    ) -> Result<Tracked<A>, StoreError> {
-        let tracked = match self.working.take() {
-            Some(tracked) => tracked,
-            // Nobody else holds it as a rule, so nothing is copied.
-            None => Arc::unwrap_or_clone(base),
-        };
-        let mut tracked = self.apply_rest(tracked)?;
-        tracked.settle(position);
-        Ok(tracked)
-    }
-
-    fn apply_rest(&mut self, mut tracked: Tracked<A>) -> Result<Tracked<A>, StoreError> {
-        for event in self.pending.iter().skip(self.applied) {
-            tracked = tracked.apply(event).map_err(|error| damaged(&error))?;
-        }
-        self.applied = self.pending.len();
-        Ok(tracked)
     }
 }
 

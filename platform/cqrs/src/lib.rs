@@ -18,7 +18,10 @@ mod batch;
 mod cache;
 mod clients;
 mod decide;
+mod handle;
+mod inbox;
 mod load;
+mod plan;
 mod repository;
 mod request;
 mod snapshot;
@@ -35,11 +38,12 @@ pub use decide::{
     AGGREGATE_UNREADABLE, COMMAND_NOT_UNDERSTOOD, COMMAND_REFUSED, DECISION_TOO_LARGE, Effect,
     Handled, NOTHING_TO_DO, Rejection, handle,
 };
+pub use handle::{Handle, SendError};
 pub use repository::{Error, LoadError, Outcome, Repository, RepositoryOptions};
 pub use request::{ClientCommand, Internal, Origin, Precondition, Request, SagaCommand};
 pub use snapshot::{MemorySnapshots, Snapshot, Snapshots, SnapshotsError};
 pub use tracked::{ApplyError, Head, Tracked, Tracking};
-pub use worker::{Clock, Handle, SendError, Source, Step, Worker, WorkerError, WorkerOptions};
+pub use worker::{Clock, Source, Step, Worker, WorkerError, WorkerOptions};
 
 /// The code of the refusal of an undo that finds nothing to undo. It is the refusal of what
 /// it would have undone too: the stream's mark is past both.

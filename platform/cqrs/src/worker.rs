@@ -9,21 +9,18 @@
 //! Replies go out as soon as the events are appended: whoever gets one waits until the log is
 //! durable up to its position. Only the bus is told after that.
 
-use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
-use recourse_event_store::{Position, StoreError, StreamName, typed};
+use recourse_event_store::{Position, StoreError, typed};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Aggregate, Error, Origin, Outcome, Repository, Request, SagaCommand, repository::save,
+    Aggregate, Error, Handle, Outcome, Repository, Request, handle::Job, inbox::Inbox,
+    repository::save,
 };
 
 /// What time it is.
@@ -89,109 +86,6 @@ pub enum WorkerError {
     },
 }
 
-/// Why a request was not executed, or what came of it.
-#[derive(Debug, thiserror::Error)]
-pub enum SendError<R: std::error::Error + 'static> {
-    /// Too many wait already: nothing happened.
-    #[error("too many commands wait already")]
-    Overloaded {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// The worker takes nothing more. Where it ended in the middle, the command may still
-    /// have taken effect.
-    #[error("the service is shutting down")]
-    ShuttingDown,
-    /// It was executed.
-    #[error(transparent)]
-    Failed(#[from] Error<R>),
-}
-
-struct Job<A: Aggregate> {
-    request: Request<A>,
-    reply: oneshot::Sender<Result<Outcome<A>, Error<A::Refusal>>>,
-}
-
-/// Sends requests to a [`Worker`]. Cheap to clone.
-pub struct Handle<A: Aggregate> {
-    jobs: mpsc::Sender<Job<A>>,
-    repository: Arc<Repository<A>>,
-    retry_after: Duration,
-}
-
-impl<A: Aggregate> Clone for Handle<A> {
-    fn clone(&self) -> Self {
-        Self {
-            jobs: self.jobs.clone(),
-            repository: Arc::clone(&self.repository),
-            retry_after: self.retry_after,
-        }
-    }
-}
-
-impl<A: Aggregate> Handle<A> {
-    /// Has a command executed. The answer comes when its events are appended: **wait until
-    /// the log is durable up to [`Outcome::position`], or `seen` of the error, before telling
-    /// anybody.** Where the caller goes away the command is executed all the same.
-    ///
-    /// # Errors
-    /// [`SendError::Overloaded`] at once where too many wait; else as
-    /// [`Repository::execute`].
-    pub async fn send(
-        &self,
-        stream: StreamName,
-        command: A::Command,
-        origin: Origin,
-    ) -> Result<Outcome<A>, SendError<A::Refusal>> {
-        let (reply, answer) = oneshot::channel();
-        let job = Job {
-            request: Request::Direct {
-                stream,
-                command,
-                origin,
-            },
-            reply,
-        };
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SendError::Overloaded {
-                retry_after: self.retry_after,
-            },
-            mpsc::error::TrySendError::Closed(_) => SendError::ShuttingDown,
-        })?;
-        match answer.await {
-            Ok(result) => result.map_err(SendError::Failed),
-            Err(_) => Err(SendError::ShuttingDown),
-        }
-    }
-
-    /// [`Self::send`], and then waits until what came of it may be told.
-    ///
-    /// # Errors
-    /// As [`Self::send`]; [`Error::Store`] where the log will not become durable.
-    pub async fn send_durably(
-        &self,
-        stream: StreamName,
-        command: A::Command,
-        origin: Origin,
-    ) -> Result<Outcome<A>, SendError<A::Refusal>> {
-        let result = self.send(stream, command, origin).await;
-        let position = match &result {
-            Ok(outcome) => outcome.position,
-            Err(SendError::Failed(error)) => error.seen(),
-            Err(SendError::Overloaded { .. } | SendError::ShuttingDown) => Position::START,
-        };
-        let store = self.repository.store();
-        store.wait_durable(position).await.map_err(Error::Store)?;
-        result
-    }
-
-    /// The repository behind it, to load aggregates from.
-    #[must_use]
-    pub fn repository(&self) -> &Arc<Repository<A>> {
-        &self.repository
-    }
-}
-
 /// What a step did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
@@ -203,22 +97,6 @@ pub struct Step {
     pub committed: Option<Position>,
 }
 
-/// A saga's command, and what to commit once it is done.
-struct Queued {
-    command: SagaCommand,
-    /// Set on the last one that the bus delivered at once.
-    considered: Option<Position>,
-}
-
-/// Commit `considered` once the log is durable up to `needs`.
-struct Commit {
-    considered: Position,
-    needs: Position,
-}
-
-/// The most commits that wait for the log; further ones are joined with the last.
-const MAX_WAITING_COMMITS: usize = 256;
-
 /// Executes the commands of one kind of aggregate, one batch at a time.
 pub struct Worker<A: Aggregate> {
     repository: Arc<Repository<A>>,
@@ -227,10 +105,7 @@ pub struct Worker<A: Aggregate> {
     jobs: mpsc::Receiver<Job<A>>,
     source: Option<Source>,
     consumer: Option<Box<dyn Consumer<Delivery>>>,
-    queue: VecDeque<Queued>,
-    commits: VecDeque<Commit>,
-    /// The last position that any saga command so far has led to.
-    effects: Position,
+    inbox: Inbox,
     failures: u32,
     resume_at: Option<Instant>,
     saving: JoinSet<()>,
@@ -268,9 +143,7 @@ impl<A: Aggregate> Worker<A> {
             jobs,
             source,
             consumer: None,
-            queue: VecDeque::new(),
-            commits: VecDeque::new(),
-            effects: Position::START,
+            inbox: Inbox::default(),
             failures: 0,
             resume_at: None,
             saving: JoinSet::new(),
@@ -312,9 +185,8 @@ impl<A: Aggregate> Worker<A> {
         }
         let paused = self.resume_at;
         // While a command waits for its repeat nothing newer may be taken from the bus.
-        let wants_deliveries = paused.is_none() && self.queue.is_empty();
-        let needs = self.commits.front().map(|commit| commit.needs);
-        let needs = needs.filter(|_| paused.is_none());
+        let wants_deliveries = paused.is_none() && self.inbox.is_empty();
+        let needs = self.inbox.next_needs().filter(|_| paused.is_none());
         let store = &self.repository.store;
         let consumer = &mut self.consumer;
         Ok(tokio::select! {
@@ -326,7 +198,7 @@ impl<A: Aggregate> Worker<A> {
             Some(_) = self.saving.join_next() => Woken::Saved,
             () = async { match paused {
                 Some(at) => tokio::time::sleep_until(at).await,
-                None if self.queue.is_empty() => std::future::pending().await,
+                None if self.inbox.is_empty() => std::future::pending().await,
                 None => {}
             }} => Woken::Resumed,
             delivered = async { match consumer {
@@ -385,8 +257,7 @@ impl<A: Aggregate> Worker<A> {
         }
         tracing::warn!(category = A::CATEGORY, %error, "the bus was lost");
         self.consumer = None;
-        self.queue.clear();
-        self.commits.clear();
+        self.inbox.clear();
         self.back_off();
         Ok(())
     }
@@ -404,32 +275,9 @@ impl<A: Aggregate> Worker<A> {
 
     fn take(&mut self, deliveries: Deliveries<Delivery>) -> Result<(), WorkerError> {
         self.failures = 0;
-        for delivery in deliveries.messages {
-            let position = delivery.event.position;
-            let command = SagaCommand::try_from(delivery)
-                .map_err(|source| WorkerError::Delivery { position, source })?;
-            self.queue.push_back(Queued {
-                command,
-                considered: None,
-            });
-        }
-        match self.queue.back_mut() {
-            Some(last) => last.considered = Some(deliveries.considered),
-            None => self.commit_later(deliveries.considered),
-        }
-        Ok(())
-    }
-
-    fn commit_later(&mut self, considered: Position) {
-        // What is considered may be ahead of what is durable too.
-        let needs = self.effects.max(considered);
-        if self.commits.len() >= MAX_WAITING_COMMITS
-            && let Some(last) = self.commits.back_mut()
-        {
-            *last = Commit { considered, needs };
-            return;
-        }
-        self.commits.push_back(Commit { considered, needs });
+        self.inbox
+            .take(deliveries)
+            .map_err(|(position, source)| WorkerError::Delivery { position, source })
     }
 
     /// Executes what is there: `jobs`, all others that wait, and the queue, up to the limit.
@@ -439,7 +287,7 @@ impl<A: Aggregate> Worker<A> {
         let queued = if self.resume_at.is_some() {
             0
         } else {
-            self.queue.len()
+            self.inbox.len()
         };
         let max_jobs = max - queued.min(max / 2);
         while jobs.len() < max_jobs
@@ -452,10 +300,9 @@ impl<A: Aggregate> Worker<A> {
             return Ok(Step::default());
         }
         let mut requests: Vec<Request<A>> = self
-            .queue
-            .iter()
-            .take(deliveries)
-            .map(|queued| Request::Saga(queued.command.clone()))
+            .inbox
+            .first(deliveries)
+            .map(|command| Request::Saga(command.clone()))
             .collect();
         let mut replies = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -492,60 +339,37 @@ impl<A: Aggregate> Worker<A> {
         }
     }
 
-    /// Takes the saga commands that were executed out of the queue. Those that could not be
-    /// stay, in their order, and are repeated after a while.
+    /// Notes what came of the saga commands. Those that could not be executed are repeated
+    /// after a while, before any newer one.
     fn finish(
         &mut self,
         results: Vec<Result<Outcome<A>, Error<A::Refusal>>>,
     ) -> Result<(), WorkerError> {
-        let mut again: VecDeque<Queued> = VecDeque::new();
+        let mut effects = Vec::with_capacity(results.len());
         for result in results {
-            let Some(queued) = self.queue.pop_front() else {
-                break;
-            };
-            match result {
-                Ok(outcome) => {
-                    self.effects = self.effects.max(outcome.position);
-                    let Some(considered) = queued.considered else {
-                        continue;
-                    };
-                    match again.back_mut() {
-                        // Not before those that have to be repeated are done too.
-                        Some(open) => open.considered = Some(considered),
-                        None => self.commit_later(considered),
-                    }
-                }
+            effects.push(match result {
+                Ok(outcome) => Some(outcome.position),
                 Err(Error::Store(error)) if is_fatal(&error) => {
                     return Err(WorkerError::Store(error));
                 }
                 Err(error) => {
-                    tracing::warn!(
-                        category = A::CATEGORY,
-                        command = %queued.command.command.id,
-                        %error,
-                        "a saga's command will be repeated"
-                    );
-                    again.push_back(queued);
+                    tracing::warn!(category = A::CATEGORY, %error, "a saga's command is repeated");
+                    None
                 }
-            }
+            });
         }
-        if again.is_empty() {
+        if self.inbox.settle(effects) {
+            self.back_off();
+        } else {
             self.failures = 0;
-            return Ok(());
         }
-        again.append(&mut self.queue);
-        self.queue = again;
-        self.back_off();
         Ok(())
     }
 
     /// Tells the bus how far everything has had its effect, durably.
     async fn commit(&mut self) -> Result<Option<Position>, WorkerError> {
         let durable = self.repository.store.durable();
-        let mut reached = None;
-        while let Some(commit) = self.commits.pop_front_if(|commit| commit.needs <= durable) {
-            reached = Some(commit.considered);
-        }
+        let reached = self.inbox.due(durable);
         if let (Some(considered), Some(consumer)) = (reached, &mut self.consumer)
             && let Err(error) = consumer.commit(considered).await
         {
@@ -580,8 +404,8 @@ impl<A: Aggregate> Worker<A> {
         while self.execute(Vec::new()).await? != Step::default() {}
         let deadline = Duration::from_millis(self.options.max_drain_ms);
         let durable = async {
-            if let Some(last) = self.commits.back() {
-                self.repository.store.wait_durable(last.needs).await?;
+            if let Some(needs) = self.inbox.last_needs() {
+                self.repository.store.wait_durable(needs).await?;
             }
             Ok(())
         };
@@ -607,8 +431,7 @@ impl<A: Aggregate> fmt::Debug for Worker<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("category", &A::CATEGORY)
-            .field("queued", &self.queue.len())
-            .field("waiting_commits", &self.commits.len())
+            .field("queued", &self.inbox.len())
             .finish_non_exhaustive()
     }
 }

@@ -160,7 +160,7 @@ async fn load_always_sees_what_others_wrote_and_reads_only_that() {
     let (here, there) = (repository(&store), repository(&store));
     let stream = tally("a");
     assert_eq!(
-        current(&*here.load(&stream).await.unwrap()),
+        current(&here.load(&stream).await.unwrap()),
         (0, None, Position::START)
     );
     there.execute(vec![client(&stream, 1, add(1))], at(0)).await;

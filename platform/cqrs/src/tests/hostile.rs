@@ -165,9 +165,9 @@ proptest! {
                 let mut batch = Vec::new();
                 for _ in 0..size {
                     number += 1;
-                    let to = usize::from(number % 3 == 0);
+                    let to = usize::from(number.is_multiple_of(3));
                     sent[to] += 1;
-                    batch.push(if number % 4 == 0 {
+                    batch.push(if number.is_multiple_of(4) {
                         client(&streams[to], u128::from(number) + 1_000, add(1))
                     } else {
                         saga(&streams[to], number, add(1))
