@@ -12,4 +12,13 @@
 //! server.
 
 pub mod acknowledged;
+pub mod crash;
+mod http;
+pub mod load;
+mod place;
+mod plan;
+pub mod server;
 pub mod verify;
+
+pub use http::Error as HttpError;
+pub use plan::PrepareError;

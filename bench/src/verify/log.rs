@@ -208,6 +208,22 @@ impl Log {
         std::mem::take(&mut self.suspects)
     }
 
+    /// The last event of each stream that a row of this id may be made of.
+    pub(super) fn last_events_of(&self, id: &str) -> Vec<Evidence> {
+        ["order", "payment", "product", "saga", "stock"]
+            .iter()
+            .filter_map(|category| {
+                let name = StreamName::parse(&format!("{category}-{id}")).ok()?;
+                let stream = self.streams.get(&name)?;
+                Some(Evidence {
+                    stream: name,
+                    revision: stream.next_revision.saturating_sub(1),
+                    position: stream.position,
+                })
+            })
+            .collect()
+    }
+
     /// Which log it is.
     pub(super) const fn id(&self) -> LogId {
         self.id

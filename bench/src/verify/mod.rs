@@ -24,11 +24,12 @@ mod stock;
 #[cfg(test)]
 mod tests;
 mod told;
+mod views;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -45,6 +46,8 @@ pub use report::{
     AcknowledgedTotals, Breach, Commands, Evidence, Kind, MoneyTotals, Report, StockTotals,
     ViewTotals,
 };
+
+pub use views::{OpenFolder, Opened, Projected, View};
 
 use orders::Deadlines;
 use report::Breaches;
@@ -102,13 +105,38 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The data folder cannot be opened.
+    #[error("{path} cannot be opened")]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
-/// Folds the log up to what is durable now, and says what was counted and what is broken.
+/// Opens a data folder and checks it with its views.
+///
+/// # Errors
+/// As [`run`], and where the folder cannot be opened.
+pub async fn folder(data: &Path, how: &dyn OpenFolder, options: &Options) -> Result<Report, Error> {
+    let opened = how.open(data).await.map_err(|source| Error::Folder {
+        path: data.to_path_buf(),
+        source,
+    })?;
+    run(opened.store, &opened.views, options).await
+}
+
+/// Folds the log up to what is durable now, holds the views against it, and says what was
+/// counted and what is broken.
 ///
 /// # Errors
 /// Where the log or the file cannot be read. A breach is no error: see [`Report::holds`].
-pub async fn run(store: Arc<dyn EventStore>, options: &Options) -> Result<Report, Error> {
+pub async fn run(
+    store: Arc<dyn EventStore>,
+    views: &[Box<dyn View>],
+    options: &Options,
+) -> Result<Report, Error> {
     let mut breaches = Breaches::new(options.max_breaches);
     let mut fold = Fold::new(store.log_id(), options.dense_positions);
     let until = store.durable();
@@ -129,7 +157,34 @@ pub async fn run(store: Arc<dyn EventStore>, options: &Options) -> Result<Report
             )
         }
     };
-    Ok(fold.finish(options, acknowledged, Vec::new(), breaches))
+    let views = fold.views(&*store, views, &mut breaches).await;
+    Ok(fold.finish(options, acknowledged, views, breaches))
+}
+
+/// The sagas that a log has open, by id.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub async fn open_sagas(store: &dyn EventStore) -> Result<BTreeSet<Uuid>, StoreError> {
+    let mut open = BTreeSet::new();
+    each(store, store.durable(), |event| {
+        if event.stream.category() != "saga" {
+            return;
+        }
+        if let Ok(id) = event.stream.id().parse::<Uuid>() {
+            match &*event.event.event_type {
+                "saga.started.v1" => {
+                    open.insert(id);
+                }
+                "saga.completed.v1" | "saga.compensated.v1" => {
+                    open.remove(&id);
+                }
+                _ => {}
+            }
+        }
+    })
+    .await?;
+    Ok(open)
 }
 
 /// Every event up to a position, in order.

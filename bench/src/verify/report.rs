@@ -219,6 +219,8 @@ pub enum Kind {
     AcknowledgedUnreadable,
     /// A view's row is not what the log makes.
     ViewDiffers,
+    /// A view cannot be compared, or does not belong to the log.
+    ViewUnusable,
 }
 
 impl Kind {
@@ -251,7 +253,7 @@ impl Kind {
             | Self::OutcomeWithoutIntent
             | Self::IntentWithoutSaga => 4,
             Self::AcknowledgedLost | Self::AcknowledgedDiffers | Self::AcknowledgedUnreadable => 5,
-            Self::ViewDiffers => 6,
+            Self::ViewDiffers | Self::ViewUnusable => 6,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use recourse_domain::{NOTHING_TO_UNDO, Sku, stock::Held};
-use recourse_event_store::{Answered, Mark, Metadata, Position, RecordedEvent, StreamName};
+use recourse_event_store::{Answered, Mark, Metadata, RecordedEvent, StreamName};
 use recourse_saga::{Answer, Direction, Event, SentCommand};
 use uuid::Uuid;
 
@@ -552,10 +552,5 @@ impl Saga {
         } else {
             open.join(", ")
         }
-    }
-
-    /// Where it ended.
-    pub(super) fn ended_at(&self) -> Option<Position> {
-        self.status.has_ended().then_some(self.last.position)
     }
 }

@@ -15,7 +15,7 @@ use crate::acknowledged::{Acknowledged, Writer};
 use log::{Log, eur, noon};
 
 async fn check(log: &Log) -> Report {
-    run(log.store(), &Options::new(noon())).await.unwrap()
+    run(log.store(), &[], &Options::new(noon())).await.unwrap()
 }
 
 /// The kinds found, each once.
@@ -125,7 +125,7 @@ async fn a_healthy_log_holds_and_is_counted() {
 async fn an_order_unsettled_past_its_deadline_is_found_and_one_that_asks_for_help_is_not() {
     let mut log = healthy();
     let mut options = Options::new(noon() + TimeDelta::seconds(62));
-    let report = run(log.store(), &options).await.unwrap();
+    let report = run(log.store(), &[], &options).await.unwrap();
     assert_eq!(
         report.breaches_by_kind,
         BTreeMap::from([(Kind::OrderUnsettled, 1)])
@@ -139,14 +139,14 @@ async fn an_order_unsettled_past_its_deadline_is_found_and_one_that_asks_for_hel
 
     let order = log.place("d2", &[("tea", 1)]);
     options.as_of = noon() + TimeDelta::seconds(30);
-    assert!(run(log.store(), &options).await.unwrap().holds());
+    assert!(run(log.store(), &[], &options).await.unwrap().holds());
     log.start(&order);
     log.saga(
         &order,
         Saga::AttentionNeeded(recourse_saga::AttentionNeeded { why: "x".into() }),
     );
     options.as_of = noon() + TimeDelta::seconds(90);
-    let report = run(log.store(), &options).await.unwrap();
+    let report = run(log.store(), &[], &options).await.unwrap();
     assert_eq!(report.sagas["needs_attention"], 1);
     assert_eq!(
         report.breaches_by_kind,
@@ -158,9 +158,13 @@ async fn an_order_unsettled_past_its_deadline_is_found_and_one_that_asks_for_hel
 async fn an_order_that_no_saga_works_on_is_found() {
     let mut log = Log::new();
     let order = log.place("a", &[("tea", 1)]);
-    let report = run(log.store(), &Options::new(noon() + TimeDelta::seconds(61)))
-        .await
-        .unwrap();
+    let report = run(
+        log.store(),
+        &[],
+        &Options::new(noon() + TimeDelta::seconds(61)),
+    )
+    .await
+    .unwrap();
     assert_eq!(report.breaches[0].kind, Kind::OrderWithoutSaga);
     assert!(report.breaches[0].subject.contains(&order.id.to_string()));
 }
@@ -632,7 +636,7 @@ async fn what_was_acknowledged_and_is_lost_or_otherwise_is_found() {
     }
     let mut options = Options::new(noon());
     options.acknowledged = Some(path.clone());
-    let report = run(log.store(), &options).await.unwrap();
+    let report = run(log.store(), &[], &options).await.unwrap();
     assert!(report.holds(), "{}", report.text());
     assert_eq!(
         report.acknowledged,
@@ -656,7 +660,7 @@ async fn what_was_acknowledged_and_is_lost_or_otherwise_is_found() {
         ),
     ] {
         writer.write(&line).unwrap();
-        let report = run(log.store(), &options).await.unwrap();
+        let report = run(log.store(), &[], &options).await.unwrap();
         let last = report.breaches.last().unwrap();
         assert_eq!((last.kind, last.promise), (kind, 5), "{line:?}");
     }
@@ -665,7 +669,7 @@ async fn what_was_acknowledged_and_is_lost_or_otherwise_is_found() {
         .open(&path)
         .unwrap();
     file.write_all(b"{\"order_id\":7}\n").unwrap();
-    let report = run(log.store(), &options).await.unwrap();
+    let report = run(log.store(), &[], &options).await.unwrap();
     assert_eq!(report.breaches.len(), 6);
     assert_eq!(report.breaches[5].kind, Kind::AcknowledgedUnreadable);
     assert!(
@@ -683,7 +687,7 @@ async fn all_breaches_are_counted_also_those_not_listed() {
     }
     let mut options = Options::new(noon() + TimeDelta::days(1));
     options.max_breaches = 2;
-    let report = run(log.store(), &options).await.unwrap();
+    let report = run(log.store(), &[], &options).await.unwrap();
     assert_eq!(report.breaches.len(), 2);
     assert_eq!(report.breaches_by_kind[&Kind::OrderWithoutSaga], 3);
 }

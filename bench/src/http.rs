@@ -1,0 +1,191 @@
+//! A keep-alive HTTP/1.1 connection that costs its client little: no pool, no task of its
+//! own. Client and server share the machine that is measured.
+
+use std::{io, pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    HeaderMap, Request, StatusCode,
+    client::conn::http1::{self, SendRequest},
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// The most bytes of an answer's body.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address(String);
+
+impl Address {
+    /// From `http://host:port`.
+    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+        let authority = url
+            .strip_prefix("http://")
+            .map(|rest| rest.trim_end_matches('/'))
+            .filter(|rest| !rest.is_empty() && !rest.contains('/'))
+            .ok_or_else(|| Error::Url(url.to_owned()))?;
+        Ok(Self(if authority.contains(':') {
+            authority.to_owned()
+        } else {
+            format!("{authority}:80")
+        }))
+    }
+
+    /// The port, where there is one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.0.rsplit_once(':')?.1.parse().ok()
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL is not one of ours.
+    #[error("`{0}` is not http://host:port")]
+    Url(String),
+    /// Nobody listens.
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    /// The connection broke before the whole answer was there.
+    #[error("the connection broke")]
+    Broken(#[source] hyper::Error),
+    /// The answer's body broke off, or is too large.
+    #[error("the answer cannot be read")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No answer came in time.
+    #[error("no answer within {0} ms")]
+    Late(u128),
+    /// The request cannot be written.
+    #[error("the request cannot be written")]
+    Request(#[from] hyper::http::Error),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// A header's text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A connection, or the will to make one.
+pub(crate) struct Connection {
+    address: Address,
+    timeout: Duration,
+    open: Option<Open>,
+}
+
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+}
+
+impl Connection {
+    /// To a server; opened by the first request. An answer takes `timeout` at most.
+    pub(crate) const fn new(address: Address, timeout: Duration) -> Self {
+        Self {
+            address,
+            timeout,
+            open: None,
+        }
+    }
+
+    /// Opens it now, if it is not.
+    pub(crate) async fn open(&mut self) -> Result<(), Error> {
+        if self.open.is_none() {
+            let stream = TcpStream::connect(&self.address.0)
+                .await
+                .map_err(Error::Connect)?;
+            stream.set_nodelay(true).map_err(Error::Connect)?;
+            let (sender, driver) = http1::handshake(TokioIo::new(stream))
+                .await
+                .map_err(Error::Broken)?;
+            self.open = Some(Open { sender, driver });
+        }
+        Ok(())
+    }
+
+    /// One request and its whole answer. After an error the connection is made anew.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, Error> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.address.0.as_str());
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body))?;
+        let timeout = self.timeout;
+        let result = tokio::time::timeout(timeout, self.exchange(request))
+            .await
+            .unwrap_or_else(|_| Err(Error::Late(timeout.as_millis())));
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+        self.open().await?;
+        // Just opened, or open before.
+        let Some(Open { sender, driver }) = &mut self.open else {
+            return Err(Error::Connect(io::ErrorKind::NotConnected.into()));
+        };
+        let mut ended = false;
+        let answer = {
+            let mut answer = pin!(async {
+                sender.ready().await.map_err(Error::Broken)?;
+                let response = sender.send_request(request).await.map_err(Error::Broken)?;
+                let (parts, body) = response.into_parts();
+                let body = Limited::new(body, MAX_BODY_BYTES)
+                    .collect()
+                    .await
+                    .map_err(Error::Body)?
+                    .to_bytes();
+                Ok(Answer {
+                    status: parts.status,
+                    headers: parts.headers,
+                    body,
+                })
+            });
+            tokio::select! {
+                biased;
+                answer = &mut answer => answer,
+                // What came before the end is there still.
+                _ = driver => {
+                    ended = true;
+                    answer.await
+                }
+            }
+        };
+        let closes = answer.as_ref().is_ok_and(|answer| {
+            answer
+                .header("connection")
+                .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+        });
+        if ended || closes {
+            self.open = None;
+        }
+        answer
+    }
+}

@@ -1,0 +1,122 @@
+//! Promise 6: each view is the fold of the log.
+
+use std::{marker::PhantomData, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use recourse_event_store::{EventStore, Position};
+use recourse_views::{Projection, documents::Documents, verify::CompareError};
+
+use super::{
+    Fold,
+    report::{Breaches, Kind, ViewTotals},
+};
+
+/// A data folder, opened to be read: beside the server that writes it, or after its end.
+pub struct Opened {
+    /// The log as of now.
+    pub store: Arc<dyn EventStore>,
+    /// Its views.
+    pub views: Vec<Box<dyn View>>,
+    /// Up to where the server had said that the log is durable, where it left word of it.
+    pub published_durable: Option<Position>,
+}
+
+/// Knows how a data folder is laid out.
+#[async_trait]
+pub trait OpenFolder: Send + Sync {
+    /// Opens it to be read.
+    ///
+    /// # Errors
+    /// Where it cannot be.
+    async fn open(&self, data: &Path) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// A view that can be held against the log.
+#[async_trait]
+pub trait View: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Compares every row with the fold of the log up to the view's checkpoint.
+    ///
+    /// # Errors
+    /// Where the view or the log cannot be read, or the view does not belong to the log.
+    async fn compare(
+        &self,
+        store: &dyn EventStore,
+    ) -> Result<recourse_views::verify::Comparison, CompareError>;
+}
+
+/// The view that a projection makes, kept in a database of documents.
+pub struct Projected<P> {
+    documents: Arc<dyn Documents>,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> Projected<P> {
+    /// In this database.
+    #[must_use]
+    pub fn new(documents: Arc<dyn Documents>) -> Self {
+        Self {
+            documents,
+            projection: PhantomData,
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Projection> View for Projected<P> {
+    fn name(&self) -> &str {
+        P::NAME
+    }
+
+    async fn compare(
+        &self,
+        store: &dyn EventStore,
+    ) -> Result<recourse_views::verify::Comparison, CompareError> {
+        recourse_views::verify::compare::<P>(store, &*self.documents).await
+    }
+}
+
+impl Fold {
+    /// Compares each view. One that cannot be compared is a breach like a row that differs.
+    pub(super) async fn views(
+        &self,
+        store: &dyn EventStore,
+        views: &[Box<dyn View>],
+        breaches: &mut Breaches,
+    ) -> Vec<ViewTotals> {
+        let mut totals = Vec::new();
+        for view in views {
+            let compared = match view.compare(store).await {
+                Ok(compared) => compared,
+                Err(error) => {
+                    let mut why = error.to_string();
+                    let mut source = std::error::Error::source(&error);
+                    while let Some(error) = source {
+                        why = format!("{why}: {error}");
+                        source = error.source();
+                    }
+                    breaches.add(Kind::ViewUnusable, view.name(), why, []);
+                    continue;
+                }
+            };
+            for difference in &compared.differences {
+                breaches.add(
+                    Kind::ViewDiffers,
+                    format!("{} {}", view.name(), difference.id),
+                    format!("the row is {:?} at {}", difference.kind, compared.position)
+                        .to_lowercase(),
+                    self.log.last_events_of(&difference.id),
+                );
+            }
+            let different = compared.differences.len() as u64;
+            totals.push(ViewTotals {
+                view: view.name().to_owned(),
+                position: compared.position,
+                rows: compared.equal_rows.saturating_add(different),
+            });
+        }
+        totals
+    }
+}
