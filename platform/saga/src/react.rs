@@ -317,21 +317,17 @@ impl Reaction<'_> {
         )))
     }
 
-    /// The new deadline of a saga that needs no attention any more: nothing that it has waited
-    /// for is still open, and nothing is stuck.
+    /// The new deadline of a saga that needs no attention any more: nothing that it waited for
+    /// then is still open, and nothing is stuck.
     fn cleared(&self, next: &State) -> Result<Option<DateTime<Utc>>, ReactError> {
         if !self.state.has_attention() || !self.rules.hold(Rule::AnswerClearsAttention) {
             return Ok(None);
         }
-        let waits = next
-            .commands()
-            .iter()
-            .any(|sent| sent.is_open() || sent.resend_at.is_some() || self.is_stuck(next, sent));
-        if waits {
-            Ok(None)
-        } else {
-            self.deadline().map(Some)
+        let is_stuck = next.commands().iter().any(|sent| self.is_stuck(next, sent));
+        if is_stuck || next.waits_since_attention() {
+            return Ok(None);
         }
+        self.deadline().map(Some)
     }
 
     fn is_stuck(&self, next: &State, sent: &Sent) -> bool {
@@ -342,6 +338,7 @@ impl Reaction<'_> {
                 .is_some_and(|step| matches!(step.plan.kind, Kind::Retriable | Kind::Closing));
         kept_up
             && !sent.superseded
+            && sent.resend_at.is_none()
             && matches!(sent.outcome, Some(Outcome::Refused(_)))
             && !next.part_is_done(&part_of(sent), sent.direction)
     }

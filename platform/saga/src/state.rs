@@ -23,7 +23,7 @@ pub struct State {
     plan: Vec<PlannedStep>,
     sent: Vec<Sent>,
     turned: Option<Reason>,
-    attention: Option<String>,
+    attention: Option<Attention>,
     parked: Option<String>,
     ended: Option<End>,
     ended_at: Option<DateTime<Utc>>,
@@ -44,6 +44,13 @@ impl Reason {
     pub const TIMEOUT: &'static str = "timeout";
     /// The code where what the saga is for was cancelled.
     pub const CANCELLED: &'static str = "cancelled";
+}
+
+/// Why a saga needs attention, and since which of its events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Attention {
+    why: String,
+    since: u64,
 }
 
 /// How a saga ended.
@@ -213,9 +220,14 @@ impl Sent {
         self.outcome == Some(Outcome::Done)
     }
 
-    /// That it took effect, or may have.
+    /// That it took effect, or may have. What was sent again without an answer was found to be
+    /// lost.
     pub(crate) fn may_have_taken(&self) -> bool {
-        matches!(self.outcome, None | Some(Outcome::Done))
+        match self.outcome {
+            None => !self.superseded,
+            Some(Outcome::Done) => true,
+            Some(Outcome::Refused(_) | Outcome::NeverTook) => false,
+        }
     }
 }
 
@@ -321,7 +333,12 @@ impl State {
                 self.ended = Some(End::Compensated);
                 self.ended_at = Some(at);
             }
-            Event::AttentionNeeded(needed) => self.attention = Some(needed.why.clone()),
+            Event::AttentionNeeded(needed) => {
+                self.attention = Some(Attention {
+                    why: needed.why.clone(),
+                    since: self.events,
+                });
+            }
             Event::Parked(parked) => self.parked = Some(parked.error.clone()),
         }
         self.record(event.commands(), at);
@@ -485,7 +502,8 @@ impl State {
         if self.is_ended() {
             return None;
         }
-        self.parked.as_deref().or(self.attention.as_deref())
+        let attention = self.attention.as_ref().map(|attention| &*attention.why);
+        self.parked.as_deref().or(attention)
     }
 
     /// That its orchestrator could not handle an input.
@@ -625,23 +643,22 @@ impl State {
             return Vec::new();
         }
         if self.turned.is_some() {
-            let closing = self
+            return self
                 .plan
                 .iter()
-                .filter(|step| step.kind == Kind::Closing && !self.is_done(&step.name))
-                .map(|step| Part {
-                    step: Arc::clone(&step.name),
-                    item: Arc::from(""),
-                });
-            return self.undo_plan().into_iter().chain(closing).collect();
+                .rev()
+                .filter(|step| step.kind != Kind::Closing)
+                .flat_map(|step| self.parts(&step.name))
+                .filter(|part| self.needs_undo(part) || self.is_awaited(part))
+                .chain(self.closing_to_do())
+                .collect();
         }
         let mut parts = Vec::new();
         for step in self.plan.iter().filter(|step| step.kind != Kind::Closing) {
             if self.is_sent(&step.name) {
-                parts.extend(
-                    self.parts(&step.name)
-                        .filter(|part| !self.part_is_done(part, Direction::Do)),
-                );
+                parts.extend(self.parts(&step.name).filter(|part| {
+                    !self.part_is_done(part, Direction::Do) || self.is_awaited(part)
+                }));
             } else {
                 parts.push(Part {
                     step: Arc::clone(&step.name),
@@ -650,6 +667,23 @@ impl State {
             }
         }
         parts
+    }
+
+    fn closing_to_do(&self) -> impl Iterator<Item = Part> + '_ {
+        self.plan
+            .iter()
+            .filter(|step| step.kind == Kind::Closing)
+            .map(|step| Part {
+                step: Arc::clone(&step.name),
+                item: Arc::from(""),
+            })
+            .filter(|part| !self.is_done(&part.step) || self.is_awaited(part))
+    }
+
+    /// Whether a command about it is open, either way.
+    fn is_awaited(&self, part: &Part) -> bool {
+        self.open_commands()
+            .any(|sent| sent.step == part.step && sent.item == part.item)
     }
 
     /// What there is to undo, in the order in which it would be: everything that took effect,
@@ -694,6 +728,25 @@ impl State {
         self.attention.is_some()
     }
 
+    /// Whether the saga still waits for something that it waited for when it came to need
+    /// attention: that very command, or a later attempt.
+    pub(crate) fn waits_since_attention(&self) -> bool {
+        let Some(attention) = &self.attention else {
+            return false;
+        };
+        self.sent
+            .iter()
+            .filter(|sent| sent.is_open() || sent.resend_at.is_some())
+            .any(|open| {
+                self.sent.iter().any(|sent| {
+                    sent.revision < attention.since
+                        && sent.direction == open.direction
+                        && sent.step == open.step
+                        && sent.item == open.item
+                })
+            })
+    }
+
     /// Whether anything of the step was sent.
     pub(crate) fn is_sent(&self, step: &str) -> bool {
         self.sent.iter().any(|sent| &*sent.step == step)
@@ -714,10 +767,12 @@ impl State {
 
     /// The items of a step that took effect, or may have, and are not undone.
     pub(crate) fn parts_to_undo<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
-        self.parts(step).filter(|part| {
-            self.attempts(part, Direction::Do).any(Sent::may_have_taken)
-                && !self.part_is_done(part, Direction::Undo)
-        })
+        self.parts(step).filter(|part| self.needs_undo(part))
+    }
+
+    fn needs_undo(&self, part: &Part) -> bool {
+        self.attempts(part, Direction::Do).any(Sent::may_have_taken)
+            && !self.part_is_done(part, Direction::Undo)
     }
 
     /// Whether everything of the step that was sent is done.
