@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, Method, Request, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, Request, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -199,7 +199,11 @@ pub fn enter<B>(settings: &Settings, request: &mut Request<B>) -> RequestContext
 #[must_use]
 pub fn leave(context: &RequestContext, path: &str, mut response: Response) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem.instance(path).into_response();
+        let (mut parts, _) = response.into_parts();
+        // Whatever was added to the answer on its way out stays; its length does not.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let body = problem.instance(path).into_response().into_body();
+        response = Response::from_parts(parts, body);
     }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(context.request_id()) {

@@ -6,7 +6,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use recourse_event_store::{EventStore, Position};
-use serde::{de::DeserializeOwned, de::value::StrDeserializer};
+use serde::de::{DeserializeOwned, IgnoredAny, value::StrDeserializer};
 
 use super::context;
 use crate::{Problem, errors, position};
@@ -62,7 +62,10 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path(), error.inner());
         let error = error.into_inner();
-        if error.is_data() {
+        // What is not JSON at all is said first, though it may stand after the wrong field.
+        if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            malformed(&error)
+        } else if error.is_data() {
             // Serde adds the place in the text; the pointer says it better.
             let detail = error.to_string();
             let detail = detail.split(" at line ").next().unwrap_or_default();

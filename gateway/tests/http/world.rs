@@ -1,0 +1,250 @@
+//! A gateway of the test's own on a free port, in front of a few routes that do nothing but
+//! use the conventions.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    routing::{get, post, put},
+};
+use recourse_event_store::{EventStore, LogId, memory};
+use recourse_gateway::{Gateway, Options, Parts, hide_tokens};
+use recourse_service::{
+    Ids, Problem,
+    clock::SystemClock,
+    http::{
+        Body, ClientCommand, Id, MinPosition, NewId, Preconditions, Prefer, Query, Reply,
+        RequestContext, wait,
+    },
+    page::Limit,
+    readiness::{Dependency, Need, Registry},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{sync::Notify, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::client::{Answer, Connection};
+
+pub(crate) const LOG: LogId = LogId(Uuid::from_u128(0x0198_9f3a_2c41));
+
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: memory::Store,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) readiness: Dependency,
+    pub(crate) go_on: Arc<Notify>,
+    pub(crate) arrived: Arc<Notify>,
+    server: JoinSet<bool>,
+}
+
+#[derive(Clone)]
+struct Probe {
+    store: memory::Store,
+    go_on: Arc<Notify>,
+    arrived: Arc<Notify>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let store = memory::Store::with_manual_sync(LOG);
+        let registry = Registry::new();
+        let readiness = registry.dependency("event-store", Need::Everything);
+        readiness.up();
+        let shutdown = CancellationToken::new();
+        let probe = Probe {
+            store: store.clone(),
+            go_on: Arc::default(),
+            arrived: Arc::default(),
+        };
+        let mut options = Options {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..Options::default()
+        };
+        change(&mut options);
+        let gateway = Gateway::new(
+            options,
+            Parts {
+                routers: vec![routes(probe.clone())],
+                store: Arc::new(store.clone()),
+                render: hide_tokens,
+                errors: Vec::new(),
+                readiness: registry,
+                ids: Ids::seeded(Arc::new(SystemClock), 1),
+                shutdown: shutdown.clone(),
+            },
+        )
+        .unwrap();
+        let bound = gateway.bind().await.unwrap();
+        let address = bound.address();
+        let mut server = JoinSet::new();
+        server.spawn(bound.serve());
+        Self {
+            address,
+            store,
+            shutdown,
+            readiness,
+            go_on: probe.go_on,
+            arrived: probe.arrived,
+            server,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(self.address).await
+    }
+
+    /// Sends one request on a connection of its own. `head` is the request line without the
+    /// version, and further headers.
+    pub(crate) async fn send(&self, head: &str, body: impl AsRef<[u8]>) -> Answer {
+        let mut connection = self.connect().await;
+        connection.send(request(head, body.as_ref())).await;
+        connection.receive().await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path}"), "").await
+    }
+
+    /// Sends JSON.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        let head = format!("POST {path}\r\nContent-Type: application/json");
+        self.send(&head, body).await
+    }
+
+    /// Waits for the server to end; whether it finished everything.
+    pub(crate) async fn ended(mut self) -> bool {
+        self.server.join_next().await.unwrap().unwrap()
+    }
+}
+
+/// A request as it goes over the wire.
+pub(crate) fn request(head: &str, body: &[u8]) -> Vec<u8> {
+    let (line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
+    let mut text = format!("{line} HTTP/1.1\r\n");
+    if !headers.contains("Host:") {
+        text.push_str("Host: localhost\r\n");
+    }
+    if !headers.is_empty() {
+        text.push_str(headers);
+        text.push_str("\r\n");
+    }
+    if !body.is_empty() && !headers.contains("Transfer-Encoding") {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    [text.as_bytes(), body].concat()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    customer_id: Uuid,
+    lines: Vec<Line>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    sku: String,
+    quantity: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List {
+    #[serde(default)]
+    limit: Limit,
+    older_than_ms: Option<u64>,
+}
+
+fn routes(probe: Probe) -> Router {
+    Router::new()
+        .route("/probe/orders", post(place))
+        .route(
+            "/probe/nested",
+            post(|Body(value): Body<Value>| async { Json(value) }),
+        )
+        .route("/probe/list", get(list))
+        .route(
+            "/probe/things/{id}",
+            get(|Id(id): Id<Uuid>| async move { Json(id) }),
+        )
+        .route(
+            "/probe/names/{id}",
+            put(|NewId(id): NewId<Uuid>| async move { Json(id) }),
+        )
+        .route("/probe/revision-3", put(change))
+        .route("/probe/at-least", get(at_least))
+        .route("/probe/context", get(context))
+        .route("/probe/held", get(held).post(held))
+        .route("/probe/waits", post(waits))
+        .route("/probe/panics", get(panics))
+        .route("/probe/foreign", post(|_: Json<u32>| async {}))
+        .with_state(probe)
+}
+
+async fn place(command: ClientCommand, Body(order): Body<Order>) -> Reply<Value> {
+    Reply::created(json!({
+        "command": command.id,
+        "key": command.key.as_str(),
+        "hash": command.body_hash(&order),
+    }))
+}
+
+async fn list(Query(list): Query<List>) -> Json<Value> {
+    Json(json!({"limit": list.limit.get(), "older_than_ms": list.older_than_ms}))
+}
+
+async fn change(conditions: Preconditions) -> Result<Reply<()>, Problem> {
+    conditions.check(Some(3))?;
+    Ok(Reply::ok(()).etag(4))
+}
+
+async fn at_least(
+    State(probe): State<Probe>,
+    position: MinPosition,
+) -> Result<Reply<bool>, Problem> {
+    let position = position.resolve(&probe.store).await?;
+    Ok(Reply::ok(position.is_some()).position(probe.store.durable(), LOG))
+}
+
+async fn context(context: RequestContext, prefer: Prefer) -> Reply<Value> {
+    Reply::ok(json!({
+        "request_id": context.request_id(),
+        "traceparent": context.traceparent(),
+        "principal": context.principal(),
+    }))
+    .applied(prefer)
+}
+
+/// Says that it is here, then waits to be told to go on.
+async fn held(State(probe): State<Probe>) -> &'static str {
+    probe.arrived.notify_one();
+    probe.go_on.notified().await;
+    "done"
+}
+
+/// What a command does that waits for its saga.
+async fn waits(State(probe): State<Probe>, context: RequestContext, prefer: Prefer) -> Reply<()> {
+    probe.arrived.notify_one();
+    let never = std::future::pending::<()>();
+    match wait(prefer.wait.unwrap_or_default(), context.draining(), never).await {
+        Some(()) => Reply::created(()),
+        None => Reply::accepted(()).applied(prefer),
+    }
+}
+
+#[expect(clippy::panic, reason = "what this route is for")]
+async fn panics() -> Reply<()> {
+    tokio::task::yield_now().await;
+    panic!("on purpose")
+}
