@@ -95,7 +95,10 @@ pub(super) struct Core {
     sync_idle: bool,
     /// Where the durable part of the log ends.
     pub(super) durable_end: End,
+    /// Of the last checkpoint that was made.
     pub(super) checkpointed: End,
+    /// Of the last that was begun: the next is due a good way after it.
+    checkpoint_begun: End,
 }
 
 /// What only the sync step touches.
@@ -224,6 +227,7 @@ impl Engine {
                 sync_idle: false,
                 durable_end: end,
                 checkpointed: opened.checkpointed,
+                checkpoint_begun: opened.checkpointed,
             }),
             syncer: Mutex::new(Syncer {
                 chain: end.chain,
@@ -562,7 +566,7 @@ impl Engine {
     }
 
     fn checkpoint_due(&self, core: &Core) -> bool {
-        let distance = self.distance(core.checkpointed, core.durable_end);
+        let distance = self.distance(core.checkpoint_begun, core.durable_end);
         // Four times its own size: it never makes up more than a fifth of what is written.
         let index_bytes = core.index.streams() as u64 * 32;
         distance >= self.options.checkpoint_bytes.max(index_bytes * 4)
@@ -579,7 +583,8 @@ impl Engine {
     /// Writes out the index as of what is durable, if the log went on since the last time.
     pub(super) fn checkpoint(&self) -> Result<bool, StoreError> {
         let (start, marks) = {
-            let core = self.core();
+            let mut core = self.core();
+            core.checkpoint_begun = core.durable_end;
             if core.durable_end == core.checkpointed {
                 return Ok(false);
             }
@@ -599,7 +604,6 @@ impl Engine {
                 // The log does not need it: a start only reads more. Tried again when as much
                 // log again is written.
                 tracing::warn!(%error, "the checkpoint of the event store's index is not written");
-                self.core().checkpointed = start;
                 Ok(false)
             }
         }

@@ -433,7 +433,10 @@ impl<'a> Frames<'a> {
                     } else {
                         let before = rest.len();
                         self.fill(CHUNK_BYTES.max(needed))?;
-                        if self.chunk.len() <= before && self.chunk.len() < needed {
+                        if self.chunk.is_empty() {
+                            // After a crash a segment may be shorter than it was to become.
+                            self.next_segment();
+                        } else if self.chunk.len() <= before && self.chunk.len() < needed {
                             return Err(damaged(location, "the file is cut short"));
                         }
                     }

@@ -231,13 +231,20 @@ impl<'a> Scan<'a> {
 
     /// Reads groups until the log no longer continues, or `limit` is reached.
     fn run(&mut self, limit: Option<u64>) -> Result<(), OpenError> {
+        self.run_segment(self.end.location.segment(), limit)?;
         loop {
             let number = self.end.location.segment();
-            self.run_segment(number, limit)?;
             if self.stop.is_some() || limit.is_some_and(|limit| self.end.position >= limit) {
                 break;
             }
+            let before = self.end;
             if !self.enter(number + 1)? {
+                break;
+            }
+            self.run_segment(number + 1, limit)?;
+            if self.end.position == before.position {
+                // Only its first group makes a segment part of the log.
+                self.end = before;
                 break;
             }
         }
@@ -261,15 +268,13 @@ impl<'a> Scan<'a> {
                 && header.first == self.end.position + 1
                 && header.chain == self.end.chain);
         if continues {
-            // Only its first group makes the segment part of the log.
-            let mut window = Window::new(&*file, self.header.segment_bytes);
-            let first = window
-                .at(SEGMENT_HEADER, GROUP_HEADER)
-                .map_err(doing(format!("read {name}")))?;
-            if !matches!(parse(first), Parsed::Nothing) {
-                self.end.location = Location::new(number, SEGMENT_HEADER_U32);
-                return Ok(true);
-            }
+            self.end.location = Location::new(number, SEGMENT_HEADER_U32);
+            return Ok(true);
+        } else if bytes.iter().any(|byte| *byte != 0) {
+            self.stop_at(
+                Location::new(number, 0),
+                "the segment's header is not the next one",
+            );
         }
         Ok(false)
     }

@@ -1,4 +1,8 @@
 //! What the store promises, tested on the real disk and on one that loses power.
 
+mod crash;
+mod crash_disk;
 mod daily;
+mod damage;
+mod faults;
 mod world;
