@@ -4,6 +4,7 @@ mod clients;
 mod decisions;
 mod execution;
 mod hostile;
+mod inbox;
 mod races;
 mod snapshots;
 mod worker;
