@@ -1,0 +1,198 @@
+//! The steps of a saga as they are written down.
+
+use std::time::Duration;
+
+use recourse_event_store::typed;
+use uuid::Uuid;
+
+use super::{ErasedAction, ErasedStep, Ids, Outgoing, typed_input};
+use crate::{Kind, PlannedStep, Reason};
+
+/// How long to wait before a command that was refused for now is sent again: twice as long
+/// each time, between half and all of it, the share fixed by the command's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the second attempt.
+    pub first: Duration,
+    /// Before any.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(200),
+            max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Backoff {
+    /// How long to wait after `attempt` (from 1), which had the id `command`.
+    #[must_use]
+    pub fn after(&self, attempt: u32, command: Uuid) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        let whole = self.first.saturating_mul(1_u32 << doublings).min(self.max);
+        let share = u32::try_from(command.as_u128() & 0xffff).unwrap_or(0);
+        let half = whole / 2;
+        half.saturating_add(half.saturating_mul(share) / 0xffff)
+    }
+}
+
+type Action<I> =
+    dyn Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static;
+
+/// A step as it is written down, over the saga's input `I`.
+pub struct Step<I> {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    action: Box<Action<I>>,
+    compensation: Option<Box<Action<I>>>,
+    pub(super) settings: Settings,
+}
+
+/// What every step has besides its commands.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) timeout: Duration,
+    pub(super) max_attempts: u32,
+    pub(super) backoff: Backoff,
+    pub(super) fans_out: bool,
+    pub(super) version: u32,
+    pub(super) takes_over: Option<&'static str>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            max_attempts: 8,
+            backoff: Backoff::default(),
+            fans_out: false,
+            version: 1,
+            takes_over: None,
+        }
+    }
+}
+
+/// A step before the pivot: what it does, and what undoes it.
+pub fn compensatable<I>(
+    name: &'static str,
+    action: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+    compensation: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+) -> Step<I> {
+    Step {
+        name,
+        kind: Kind::Compensatable,
+        action: Box::new(move |input, ids, _| action(input, ids)),
+        compensation: Some(Box::new(move |input, ids, _| compensation(input, ids))),
+        settings: Settings::default(),
+    }
+}
+
+/// The point of no return.
+pub fn pivot<I>(
+    name: &'static str,
+    action: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+) -> Step<I> {
+    Step {
+        name,
+        kind: Kind::Pivot,
+        action: Box::new(move |input, ids, _| action(input, ids)),
+        compensation: None,
+        settings: Settings::default(),
+    }
+}
+
+/// A step after the pivot: retried until it succeeds.
+pub fn retriable<I>(
+    name: &'static str,
+    action: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+) -> Step<I> {
+    Step {
+        name,
+        kind: Kind::Retriable,
+        action: Box::new(move |input, ids, _| action(input, ids)),
+        compensation: None,
+        settings: Settings::default(),
+    }
+}
+
+/// The act after everything is undone, told why. A refusal that there is nothing to undo counts
+/// as done; what was refused for now is tried again, as a compensation is.
+pub fn closing<I>(
+    name: &'static str,
+    action: impl Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
+) -> Step<I> {
+    Step {
+        name,
+        kind: Kind::Closing,
+        action: Box::new(action),
+        compensation: None,
+        settings: Settings::default(),
+    }
+}
+
+impl<I> Step<I> {
+    /// How long an answer may take before it is overdue.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = timeout;
+        self
+    }
+
+    /// How many attempts at most, of the action and of the compensation each.
+    #[must_use]
+    pub fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.settings.max_attempts = max_attempts;
+        self
+    }
+
+    /// How long between attempts that were refused for now.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// It sends one command an item, in parallel; else it sends exactly one.
+    #[must_use]
+    pub fn fans_out(mut self) -> Self {
+        self.settings.fans_out = true;
+        self
+    }
+
+    /// Another version of what the step does: a saga that began with one goes on with it only.
+    #[must_use]
+    pub fn version(mut self, version: u32) -> Self {
+        self.settings.version = version;
+        self
+    }
+
+    /// Once an item of this step is done, the same item of that earlier one has nothing left
+    /// to undo: the goods of a hold that is committed are out.
+    #[must_use]
+    pub fn takes_over(mut self, earlier: &'static str) -> Self {
+        self.settings.takes_over = Some(earlier);
+        self
+    }
+}
+
+impl<I: 'static> Step<I> {
+    pub(super) fn erase(self, stage: u32) -> ErasedStep {
+        let erase = |action: Box<Action<I>>| -> Box<ErasedAction> {
+            Box::new(move |input, ids, reason| action(typed_input(input)?, ids, reason))
+        };
+        ErasedStep {
+            plan: PlannedStep {
+                name: self.name.into(),
+                kind: self.kind,
+                stage,
+                takes_over: self.settings.takes_over.map(Into::into),
+            },
+            action: erase(self.action),
+            compensation: self.compensation.map(erase),
+            settings: self.settings,
+        }
+    }
+}

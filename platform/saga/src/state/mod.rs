@@ -1,0 +1,385 @@
+//! Where a saga stands: the fold of its stream.
+
+mod sent;
+mod view;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use recourse_bus::Json;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Answer, Direction, Event, Kind, PlannedStep, SentCommand};
+
+pub use sent::{Outcome, Sent};
+pub use view::{Part, Status, StepStatus, StepView};
+
+/// Where a saga stands. Needs no definition: what it is going to do was recorded at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct State {
+    saga: Uuid,
+    events: u64,
+    definition: Arc<str>,
+    definition_hash: Arc<str>,
+    input: Option<Json>,
+    started_at: Option<DateTime<Utc>>,
+    deadline_at: Option<DateTime<Utc>>,
+    plan: Vec<PlannedStep>,
+    sent: Vec<Sent>,
+    turned: Option<Reason>,
+    attention: Option<Attention>,
+    parked: Option<String>,
+    ended: Option<End>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+/// Why a saga turned back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable, kebab-case: the code of the refused step, [`Reason::TIMEOUT`] or
+    /// [`Reason::CANCELLED`].
+    pub code: String,
+    /// For a person.
+    pub detail: String,
+}
+
+impl Reason {
+    /// The code where a step before the pivot was not answered in time.
+    pub const TIMEOUT: &'static str = "timeout";
+    /// The code where what the saga is for was cancelled.
+    pub const CANCELLED: &'static str = "cancelled";
+}
+
+/// Why a saga needs attention, and since which of its events.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Attention {
+    why: String,
+    since: u64,
+}
+
+/// How a saga ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Every step is done.
+    Completed,
+    /// Every step is undone.
+    Compensated,
+}
+
+/// What a timer of a saga is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Timer {
+    /// Look for the answer of this command in its target's stream, then feed
+    /// [`Input::Answer`](crate::Input::Answer) or [`Input::Overdue`](crate::Input::Overdue).
+    Overdue(Uuid),
+    /// Send the next attempt of this command: [`Input::BackoffOver`](crate::Input::BackoffOver).
+    Resend(Uuid),
+    /// The saga's deadline: [`Input::DeadlinePassed`](crate::Input::DeadlinePassed).
+    Deadline,
+}
+
+impl State {
+    /// A saga of which nothing has happened yet.
+    #[must_use]
+    pub fn new(saga: Uuid) -> Self {
+        Self {
+            saga,
+            events: 0,
+            definition: Arc::from(""),
+            definition_hash: Arc::from(""),
+            input: None,
+            started_at: None,
+            deadline_at: None,
+            plan: Vec::new(),
+            sent: Vec::new(),
+            turned: None,
+            attention: None,
+            parked: None,
+            ended: None,
+            ended_at: None,
+        }
+    }
+
+    /// The state after an event that was recorded `at` this time.
+    pub fn apply(&mut self, event: &Event, at: DateTime<Utc>) {
+        match event {
+            Event::Started(started) => {
+                self.definition = started.definition.as_str().into();
+                self.definition_hash = started.definition_hash.as_str().into();
+                self.input = Some(started.input.clone());
+                self.started_at = Some(at);
+                self.deadline_at = Some(started.deadline_at);
+                self.plan.clone_from(&started.steps);
+            }
+            Event::Answered(answered) => self.answered(answered, at),
+            Event::TimedOut(timed_out) => {
+                if let Some(sent) = self.find_mut(timed_out.command) {
+                    sent.overdue = true;
+                    sent.due_at = None;
+                }
+                self.turn(Reason {
+                    code: Reason::TIMEOUT.to_owned(),
+                    detail: format!("`{}` was not answered in time", timed_out.step),
+                });
+            }
+            Event::Overdue(overdue) => {
+                if let Some(sent) = self.find_mut(overdue.command) {
+                    sent.overdue = true;
+                    sent.looks = sent.looks.saturating_add(1);
+                    sent.due_at = overdue.look_again_at;
+                }
+            }
+            Event::Resent(resent) => {
+                if let Some(sent) = self.find_mut(resent.command) {
+                    sent.superseded = true;
+                    sent.due_at = None;
+                    sent.resend_at = None;
+                }
+            }
+            Event::CancellationNoted(_) => self.turn(Reason {
+                code: Reason::CANCELLED.to_owned(),
+                detail: "cancelled before the point of no return".to_owned(),
+            }),
+            Event::Completed(_) => {
+                self.ended = Some(End::Completed);
+                self.ended_at = Some(at);
+            }
+            Event::Compensated(_) => {
+                self.ended = Some(End::Compensated);
+                self.ended_at = Some(at);
+            }
+            Event::AttentionNeeded(needed) => {
+                self.attention = Some(Attention {
+                    why: needed.why.clone(),
+                    since: self.events,
+                });
+            }
+            Event::Parked(parked) => self.parked = Some(parked.error.clone()),
+        }
+        self.record(event.commands(), at);
+        self.events = self.events.saturating_add(1);
+    }
+
+    fn answered(&mut self, answered: &crate::Answered, at: DateTime<Utc>) {
+        let outcome = match &answered.answer {
+            Answer::Done => Outcome::Done,
+            Answer::Refused { .. } if answered.counts_as_done => Outcome::Done,
+            Answer::Refused { code, detail, .. } => Outcome::Refused(Reason {
+                code: code.clone(),
+                detail: detail.clone(),
+            }),
+        };
+        let kind = self.kind_of(&answered.step);
+        let mut undoes = Vec::new();
+        if let Some(sent) = self.find_mut(answered.command) {
+            sent.outcome = Some(outcome.clone());
+            sent.answered_at = Some(at);
+            sent.overdue = false;
+            sent.due_at = None;
+            sent.resend_at = answered.resend_at;
+            undoes.clone_from(&sent.undoes);
+        }
+        if answered.counts_as_done && answered.direction != Direction::Do {
+            for sent in &mut self.sent {
+                if sent.outcome.is_none() && undoes.contains(&sent.id) {
+                    sent.outcome = Some(Outcome::NeverTook);
+                    sent.answered_at = Some(at);
+                    sent.overdue = false;
+                    sent.due_at = None;
+                }
+            }
+        }
+        if let Outcome::Refused(reason) = outcome
+            && answered.direction == Direction::Do
+            && matches!(kind, Some(Kind::Compensatable | Kind::Pivot))
+        {
+            self.turn(reason);
+        }
+        if let Some(deadline_at) = answered.deadline_at {
+            self.attention = None;
+            self.deadline_at = Some(deadline_at);
+        }
+    }
+
+    /// The first reason stays.
+    fn turn(&mut self, reason: Reason) {
+        self.turned.get_or_insert(reason);
+    }
+
+    /// Notes commands as sent by the event that is being applied.
+    fn record(&mut self, commands: &[SentCommand], at: DateTime<Utc>) {
+        let revision = self.events;
+        self.sent
+            .extend((0_u32..).zip(commands).map(|(index, sent)| Sent {
+                id: sent.command.id,
+                step: Arc::clone(&sent.step),
+                item: Arc::clone(&sent.item),
+                direction: sent.direction,
+                attempt: sent.attempt,
+                target: sent.command.target.clone(),
+                revision,
+                index,
+                sent_at: at,
+                due_at: Some(sent.due_at),
+                looks: 0,
+                overdue: false,
+                superseded: false,
+                resend_at: None,
+                outcome: None,
+                answered_at: None,
+                undoes: sent.command.undoes.clone(),
+            }));
+    }
+
+    fn find_mut(&mut self, command: Uuid) -> Option<&mut Sent> {
+        self.sent.iter_mut().find(|sent| sent.id == command)
+    }
+
+    fn kind_of(&self, step: &str) -> Option<Kind> {
+        self.plan
+            .iter()
+            .find(|planned| &*planned.name == step)
+            .map(|planned| planned.kind)
+    }
+}
+
+/// Questions to a saga.
+impl State {
+    /// Its id.
+    #[must_use]
+    pub fn saga(&self) -> Uuid {
+        self.saga
+    }
+
+    /// The revision of the last event applied; none before the first.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.events.checked_sub(1)
+    }
+
+    /// The name of its definition.
+    #[must_use]
+    pub fn definition(&self) -> &str {
+        &self.definition
+    }
+
+    /// The hash of the definition it began with.
+    #[must_use]
+    pub fn definition_hash(&self) -> &str {
+        &self.definition_hash
+    }
+
+    /// What it works on; none before its start.
+    #[must_use]
+    pub fn input(&self) -> Option<&Json> {
+        self.input.as_ref()
+    }
+
+    /// When it began; none before its start.
+    #[must_use]
+    pub fn started_at(&self) -> Option<DateTime<Utc>> {
+        self.started_at
+    }
+
+    /// When it needs attention if it has not ended; none before its start.
+    #[must_use]
+    pub fn deadline_at(&self) -> Option<DateTime<Utc>> {
+        self.deadline_at
+    }
+
+    /// When it ended, where it did.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<DateTime<Utc>> {
+        self.ended_at
+    }
+
+    /// How it ended, where it did.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// That nothing more happens by itself: completed or compensated.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// That it is on its way back, or has gone it, and why.
+    #[must_use]
+    pub fn turned_back(&self) -> Option<&Reason> {
+        self.turned.as_ref()
+    }
+
+    /// Why it needs attention, or stands still, where it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&str> {
+        if self.is_ended() {
+            return None;
+        }
+        let attention = self.attention.as_ref().map(|attention| &*attention.why);
+        self.parked.as_deref().or(attention)
+    }
+
+    /// That its orchestrator could not handle an input.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// Every command that it has sent, in order.
+    #[must_use]
+    pub fn commands(&self) -> &[Sent] {
+        &self.sent
+    }
+
+    /// One command that it has sent.
+    #[must_use]
+    pub fn command(&self, id: Uuid) -> Option<&Sent> {
+        self.sent.iter().find(|sent| sent.id == id)
+    }
+
+    /// The commands whose answer is still to come.
+    pub fn open_commands(&self) -> impl Iterator<Item = &Sent> {
+        self.sent.iter().filter(|sent| sent.is_open())
+    }
+
+    /// What time asks for next, and when. None while it is parked and once it has ended.
+    #[must_use]
+    pub fn next_due(&self) -> Option<(DateTime<Utc>, Timer)> {
+        self.timers().min()
+    }
+
+    /// Everything that time will ask for.
+    pub fn timers(&self) -> impl Iterator<Item = (DateTime<Utc>, Timer)> {
+        let live = !self.is_ended() && !self.is_parked();
+        let back = self.turned.is_some();
+        let commands = self
+            .sent
+            .iter()
+            // On the way back the undo of a step is what is waited for: its mark is past the
+            // step's, so that its answer comes after the step's.
+            .filter(move |sent| {
+                live && !(back && sent.direction == Direction::Do && self.is_undoable(sent))
+            })
+            .flat_map(|sent| {
+                let overdue = sent
+                    .due_at
+                    .filter(|_| sent.is_open())
+                    .map(|at| (at, Timer::Overdue(sent.id)));
+                let resend = sent.resend_at.map(|at| (at, Timer::Resend(sent.id)));
+                overdue.into_iter().chain(resend)
+            });
+        let deadline = self
+            .deadline_at
+            .filter(|_| live && self.attention.is_none())
+            .map(|at| (at, Timer::Deadline));
+        commands.chain(deadline)
+    }
+
+    fn is_undoable(&self, sent: &Sent) -> bool {
+        self.kind_of(&sent.step) == Some(Kind::Compensatable)
+    }
+}

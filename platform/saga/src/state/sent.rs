@@ -1,0 +1,177 @@
+//! The commands of a saga, and what became of them.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use recourse_event_store::StreamName;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Part, Reason, State};
+use crate::{Direction, Kind};
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It was refused.
+    Refused(Reason),
+    /// Its undo found nothing: it never took effect and never will.
+    NeverTook,
+}
+
+/// A command that the saga has sent, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sent {
+    /// Its id.
+    pub id: Uuid,
+    /// Of which step.
+    pub step: Arc<str>,
+    /// Of which item; empty where the step does not fan out.
+    pub item: Arc<str>,
+    /// Which way it works.
+    pub direction: Direction,
+    /// From 1.
+    pub attempt: u32,
+    /// The stream of the aggregate it went to.
+    pub target: StreamName,
+    /// The revision of the event in the saga's stream that carries it. With `index`, where to
+    /// find its mark.
+    pub revision: u64,
+    /// Its place among that event's commands.
+    pub index: u32,
+    /// When it was sent.
+    pub sent_at: DateTime<Utc>,
+    /// When the target's stream is to be looked at for its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<DateTime<Utc>>,
+    /// How often that stream was looked at in vain.
+    pub looks: u32,
+    /// That no answer came in time.
+    pub overdue: bool,
+    /// That a later attempt took its place.
+    pub superseded: bool,
+    /// When the next attempt is to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend_at: Option<DateTime<Utc>>,
+    /// The answer, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// When the answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<DateTime<Utc>>,
+    pub(crate) undoes: Vec<Uuid>,
+}
+
+impl Sent {
+    /// That its answer is still to come.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.outcome.is_none() && !self.superseded
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.outcome == Some(Outcome::Done)
+    }
+
+    /// That it took effect, or may have. What was sent again without an answer was found to be
+    /// lost.
+    pub(crate) fn may_have_taken(&self) -> bool {
+        match self.outcome {
+            None => !self.superseded,
+            Some(Outcome::Done) => true,
+            Some(Outcome::Refused(_) | Outcome::NeverTook) => false,
+        }
+    }
+}
+
+/// Questions that the reaction asks.
+impl State {
+    pub(crate) fn is_started(&self) -> bool {
+        self.input.is_some()
+    }
+
+    pub(crate) fn has_attention(&self) -> bool {
+        self.attention.is_some()
+    }
+
+    /// Whether the saga still waits for something that it waited for when it came to need
+    /// attention: that very command, or a later attempt.
+    pub(crate) fn waits_since_attention(&self) -> bool {
+        let Some(attention) = &self.attention else {
+            return false;
+        };
+        self.sent
+            .iter()
+            .filter(|sent| sent.is_open() || sent.resend_at.is_some())
+            .any(|open| {
+                self.sent.iter().any(|sent| {
+                    sent.revision < attention.since
+                        && sent.direction == open.direction
+                        && sent.step == open.step
+                        && sent.item == open.item
+                })
+            })
+    }
+
+    /// Whether anything of the step was sent.
+    pub(crate) fn is_sent(&self, step: &str) -> bool {
+        self.sent.iter().any(|sent| &*sent.step == step)
+    }
+
+    /// The items of a step that were sent, in order.
+    pub(super) fn parts<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
+        self.sent
+            .iter()
+            .filter(move |sent| {
+                &*sent.step == step && sent.direction == Direction::Do && sent.attempt == 1
+            })
+            .map(|sent| Part {
+                step: Arc::clone(&sent.step),
+                item: Arc::clone(&sent.item),
+            })
+    }
+
+    /// The items of a step that took effect, or may have, and are not undone.
+    pub(crate) fn parts_to_undo<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
+        self.parts(step).filter(|part| self.needs_undo(part))
+    }
+
+    pub(super) fn needs_undo(&self, part: &Part) -> bool {
+        self.attempts(part, Direction::Do).any(Sent::may_have_taken)
+            && !self.part_is_done(part, Direction::Undo)
+    }
+
+    /// Whether everything of the step that was sent is done.
+    pub(crate) fn is_done(&self, step: &str) -> bool {
+        self.is_sent(step)
+            && self
+                .parts(step)
+                .all(|part| self.part_is_done(&part, Direction::Do))
+    }
+
+    /// Done once any attempt is.
+    pub(crate) fn part_is_done(&self, part: &Part, direction: Direction) -> bool {
+        self.attempts(part, direction).any(Sent::is_done)
+    }
+
+    /// The attempts at an item, in order.
+    pub(crate) fn attempts<'a>(
+        &'a self,
+        part: &'a Part,
+        direction: Direction,
+    ) -> impl Iterator<Item = &'a Sent> + 'a {
+        self.sent.iter().filter(move |sent| {
+            sent.direction == direction && sent.step == part.step && sent.item == part.item
+        })
+    }
+
+    /// Whether the pivot's command was sent.
+    pub(crate) fn pivot_is_sent(&self) -> bool {
+        self.plan
+            .iter()
+            .any(|step| step.kind == Kind::Pivot && self.is_sent(&step.name))
+    }
+}
