@@ -673,6 +673,13 @@ mod tests {
                 false,
             ),
             // Few are below: they are found first and then put in order.
+            (
+                vec![below()],
+                Order::NewestFirst,
+                after(),
+                "by_f_available",
+                true,
+            ),
             (vec![below()], Order::ById, None, "by_f_available", true),
             (
                 vec![],

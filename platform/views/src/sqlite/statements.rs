@@ -110,20 +110,20 @@ pub(super) fn query(collection: &Collection, query: &Query) -> Result<(String, V
         conditions.push(format!("{} {comparison} ?", column(filter.path)));
         values.push(filter.value.clone());
     }
+    // Few documents are below a bound: they are to be found by its index and then put in order,
+    // which the `+` makes of it, instead of looked for among all of them in that order.
+    let bounded = query.filters.iter().any(|filter| {
+        filter.comparison == Comparison::Below && Some(filter.path) != collection.newest_first_by
+    });
+    let unindexed = if bounded { "+" } else { "" };
     let (time, order) = match query.order {
         Order::ById => {
             if let Some(After { id, .. }) = &query.after {
                 conditions.push("id > ?".to_owned());
                 values.push(Value::Text(id.clone()));
             }
-            // Few documents are below a bound: they are to be found by its index and then put
-            // in order, which the `+` makes of it, instead of looked for among all by id.
-            let bounded = query
-                .filters
-                .iter()
-                .any(|filter| filter.comparison == Comparison::Below);
-            let order = if bounded { "+id" } else { "id" };
-            ("NULL".to_owned(), order.to_owned())
+            let order = format!("{unindexed}id");
+            ("NULL".to_owned(), order)
         }
         Order::NewestFirst => {
             collection.time_index()?;
@@ -135,13 +135,13 @@ pub(super) fn query(collection: &Collection, query: &Query) -> Result<(String, V
                     time: Some(after),
                     id,
                 }) => {
-                    conditions.push(format!("({time}, id) < (?, ?)"));
+                    conditions.push(format!("({unindexed}{time}, id) < (?, ?)"));
                     values.push(Value::Integer(*after));
                     values.push(Value::Text(id.clone()));
                 }
                 None => conditions.push(format!("{time} IS NOT NULL")),
             }
-            let order = format!("{time} DESC, id DESC");
+            let order = format!("{unindexed}{time} DESC, id DESC");
             (time, order)
         }
     };

@@ -1,0 +1,386 @@
+//! Orders, each with its payment, its saga and what happened to it: `GET /v1/orders[/{id}]`.
+
+mod outline;
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use chrono::{DateTime, Utc};
+use recourse_domain::{
+    CustomerId, Money, OrderId, PaymentId,
+    order::{self, Line, Reason},
+    payment,
+};
+use recourse_event_store::{Filter, LogId, Position, RecordedEvent};
+use recourse_saga::saga_id;
+use recourse_service::{
+    Problem,
+    http::{Id, Query},
+    page::Limit,
+    position,
+};
+use recourse_views::{
+    Projection, ProjectionError,
+    documents::{self, Comparison, Index, Kind, Order as Sorting},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::outline::Outline;
+use crate::{
+    events,
+    view::{Asked, List, View},
+};
+
+/// The definition of the saga that an order starts.
+const SAGA: &str = "fulfilment";
+
+/// How many entries a timeline has at most. The first says how it began; of the rest the last
+/// are kept.
+pub const MAX_TIMELINE_ENTRIES: usize = 64;
+
+/// The code of the reason of an order that its client cancelled.
+const CANCELLED: &str = "cancelled";
+
+/// An order, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    order_id: OrderId,
+    customer_id: CustomerId,
+    status: order::Status,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    total: Money,
+    lines: Vec<Line>,
+    placed_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payment: Option<Payment>,
+    saga_id: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    saga: Option<Outline>,
+    timeline: Vec<Entry<Position>>,
+}
+
+/// An order, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    order_id: OrderId,
+    customer_id: CustomerId,
+    status: order::Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    total: Money,
+    lines: Vec<Line>,
+    placed_at: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment: Option<Payment>,
+    saga_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saga: Option<ShownSaga>,
+    timeline: Vec<Entry<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ShownSaga {
+    status: recourse_saga::Status,
+    deadline_at: DateTime<Utc>,
+}
+
+/// The order's payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Payment {
+    payment_id: PaymentId,
+    status: PaymentStatus,
+    /// What it was before its provider did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<PaymentStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PaymentStatus {
+    Requested,
+    Authorized,
+    Captured,
+    Voided,
+    Declined,
+    Unknown,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry<P> {
+    at: DateTime<Utc>,
+    #[serde(rename = "type")]
+    event_type: String,
+    position: P,
+}
+
+impl Row {
+    fn show(self, log: LogId) -> Shown {
+        let timeline = self.timeline.into_iter().map(|entry| Entry {
+            at: entry.at,
+            event_type: entry.event_type,
+            position: position::write(entry.position, log),
+        });
+        Shown {
+            order_id: self.order_id,
+            customer_id: self.customer_id,
+            status: self.status,
+            reason: self.reason,
+            total: self.total,
+            lines: self.lines,
+            placed_at: self.placed_at,
+            // How it was before is nobody's business but the projection's.
+            payment: self.payment.map(|payment| Payment {
+                before: None,
+                ..payment
+            }),
+            saga_id: self.saga_id,
+            saga: self.saga.map(|saga| ShownSaga {
+                status: saga.status(),
+                deadline_at: saga.deadline_at(),
+            }),
+            timeline: timeline.collect(),
+        }
+    }
+
+    fn placed(placed: &order::Placed, event: &RecordedEvent, at: DateTime<Utc>) -> Self {
+        Self {
+            order_id: placed.order_id,
+            customer_id: placed.customer_id,
+            status: order::Status::Pending,
+            reason: None,
+            total: placed.total,
+            lines: placed.lines.clone(),
+            placed_at: at,
+            payment: None,
+            saga_id: saga_id(SAGA, event.event.id),
+            saga: None,
+            timeline: Vec::new(),
+        }
+    }
+
+    fn take_order(&mut self, event: &order::Event) {
+        match event {
+            order::Event::Placed(_) | order::Event::RepeatAnswered(_) => {}
+            order::Event::Confirmed(_) => self.status = order::Status::Confirmed,
+            order::Event::Completed(_) => self.status = order::Status::Completed,
+            order::Event::Rejected(rejected) => {
+                self.status = order::Status::Rejected;
+                self.reason = Some(rejected.reason.clone());
+            }
+            order::Event::Cancelled(cancelled) => {
+                self.status = order::Status::Cancelled;
+                self.reason = Some(Reason {
+                    code: CANCELLED.to_owned(),
+                    detail: cancelled.reason.clone(),
+                });
+            }
+        }
+    }
+
+    fn take_payment(&mut self, event: &payment::Event) {
+        use payment::Event;
+        if let Event::AuthorizationRequested(requested) = event {
+            self.payment = Some(Payment {
+                payment_id: requested.payment_id,
+                status: PaymentStatus::Requested,
+                before: None,
+            });
+        }
+        let Some(payment) = &mut self.payment else {
+            return;
+        };
+        let status = match event {
+            Event::AuthorizationRequested(_) => return,
+            Event::Authorized(_) => PaymentStatus::Authorized,
+            Event::Declined(_) => PaymentStatus::Declined,
+            Event::Captured(_) => PaymentStatus::Captured,
+            Event::Voided(_) => PaymentStatus::Voided,
+            Event::Unknown(_) => {
+                if payment.status != PaymentStatus::Unknown {
+                    payment.before = Some(payment.status);
+                }
+                payment.status = PaymentStatus::Unknown;
+                return;
+            }
+            // What was refused left it as it was.
+            Event::CaptureRefused(_) | Event::VoidRefused(_) => {
+                payment.before.unwrap_or(payment.status)
+            }
+            Event::CaptureRequested(_)
+            | Event::VoidRequested(_)
+            | Event::Joined(_)
+            | Event::RepeatAnswered(_) => return,
+        };
+        payment.status = status;
+        payment.before = None;
+    }
+
+    fn note(&mut self, event: &RecordedEvent, at: DateTime<Utc>) {
+        if self.timeline.len() >= MAX_TIMELINE_ENTRIES {
+            self.timeline.remove(1);
+        }
+        self.timeline.push(Entry {
+            at,
+            event_type: event.event.event_type.to_string(),
+            position: event.position,
+        });
+    }
+}
+
+/// The view of orders.
+#[derive(Debug)]
+pub struct Orders;
+
+impl Projection for Orders {
+    const NAME: &'static str = "orders";
+    const VERSION: u32 = 1;
+    const INDEXES: &'static [Index] = &[
+        Index {
+            path: "placed_at",
+            kind: Kind::Time,
+        },
+        Index {
+            path: "customer_id",
+            kind: Kind::Text,
+        },
+        Index {
+            path: "status",
+            kind: Kind::Text,
+        },
+    ];
+    const NEWEST_FIRST_BY: Option<&'static str> = Some("placed_at");
+
+    type Row = Row;
+
+    fn filter() -> Filter {
+        Filter::categories(&["order", "payment", "saga"])
+    }
+
+    fn key(event: &RecordedEvent) -> Result<Option<String>, ProjectionError> {
+        if events::is_answer_only(event) {
+            return Ok(None);
+        }
+        // The order's id; payments and sagas inherit it.
+        Ok(Some(event.metadata()?.correlation_id.to_string()))
+    }
+
+    fn apply(row: Option<Row>, event: &RecordedEvent) -> Result<Option<Row>, ProjectionError> {
+        let at = events::recorded_at(event)?;
+        let not_placed = || events::out_of_place("its order was not placed");
+        let mut row = match event.stream.category() {
+            "order" => {
+                let happened = event.decode::<order::Event>()?;
+                let mut row = match (row, &*happened) {
+                    (None, order::Event::Placed(placed)) => Row::placed(placed, event, at),
+                    (row, _) => row.ok_or_else(not_placed)?,
+                };
+                row.take_order(&happened);
+                row
+            }
+            "payment" => {
+                let mut row = row.ok_or_else(not_placed)?;
+                row.take_payment(&*event.decode::<payment::Event>()?);
+                row
+            }
+            _ => {
+                let mut row = row.ok_or_else(not_placed)?;
+                let happened = event.decode::<recourse_saga::Event>()?;
+                if event.stream.id() == row.saga_id.to_string() {
+                    outline::take(&mut row.saga, &happened);
+                }
+                row
+            }
+        };
+        row.note(event, at);
+        Ok(Some(row))
+    }
+}
+
+/// Every status that an order can be said to have. Nothing is returned yet, so the last two
+/// find nothing.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusFilter {
+    Pending,
+    Confirmed,
+    Completed,
+    Rejected,
+    Cancelled,
+    PartiallyReturned,
+    Returned,
+}
+
+impl StatusFilter {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Completed => "completed",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::PartiallyReturned => "partially_returned",
+            Self::Returned => "returned",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<String>,
+    customer_id: Option<Uuid>,
+    status: Option<StatusFilter>,
+}
+
+pub(crate) fn router(view: View<Orders>) -> Router {
+    Router::new()
+        .route("/v1/orders", get(list))
+        .route("/v1/orders/{id}", get(one))
+        .with_state(view)
+}
+
+async fn one(
+    State(view): State<View<Orders>>,
+    Id(id): Id<Uuid>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let log = view.log();
+    let found = view.get(&id.to_string(), &asked).await?;
+    Ok(found.respond(|row| row.show(log)).into_response())
+}
+
+async fn list(
+    State(view): State<View<Orders>>,
+    Query(parameters): Query<Parameters>,
+    asked: Asked,
+) -> Result<Response, Problem> {
+    let equal = |path, value: String| documents::Filter {
+        path,
+        comparison: Comparison::Equal,
+        value: documents::Value::Text(value),
+    };
+    let mut filters = Vec::new();
+    if let Some(customer_id) = parameters.customer_id {
+        filters.push(equal("customer_id", customer_id.to_string()));
+    }
+    if let Some(status) = parameters.status {
+        filters.push(equal("status", status.as_str().to_owned()));
+    }
+    let list = List {
+        filters,
+        order: Sorting::NewestFirst,
+        limit: parameters.limit,
+        cursor: parameters.cursor,
+        identity: (parameters.customer_id, parameters.status),
+    };
+    let log = view.log();
+    view.list(list, &asked, |row| row.show(log)).await
+}

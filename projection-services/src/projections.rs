@@ -1,0 +1,247 @@
+//! All views of a process: opened, run, asked.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use recourse_event_store::{EventStore, Position};
+use recourse_service::{
+    Clock,
+    readiness::{Health, Need, Registry},
+};
+use recourse_views::{
+    Considered, Projection, Projector,
+    documents::{Collection, Documents},
+    projector::{self, Error},
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    orders::{self, Orders},
+    products::{self, Products},
+    sagas::{self, Sagas},
+    stock::{self, Stocks},
+    view::View,
+};
+
+/// How the views are filled and asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// How each is filled.
+    pub projector: projector::Options,
+    /// How long a query waits for its view where it does not say.
+    pub default_wait_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            projector: projector::Options::default(),
+            default_wait_ms: 2_000,
+        }
+    }
+}
+
+/// The collections of all views: what a database is opened with.
+#[must_use]
+pub fn collections() -> Vec<Collection> {
+    vec![
+        Orders::collection(),
+        Sagas::collection(),
+        Stocks::collection(),
+        Products::collection(),
+    ]
+}
+
+/// All views of a process.
+pub struct Projections {
+    router: Router,
+    progress: Vec<Progress>,
+    orders: Projector<Orders>,
+    sagas: Projector<Sagas>,
+    stock: Projector<Stocks>,
+    products: Projector<Products>,
+}
+
+/// How one view is doing. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The view.
+    pub name: &'static str,
+    /// Which version of it.
+    pub version: u32,
+    /// How far it has come.
+    pub considered: Considered,
+    /// Where the log was when the view was opened.
+    head_then: Position,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Progress {
+    /// Whether the view can be asked: not before it has come to where the log was when it was
+    /// opened, nor after an event that it cannot take in.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(why) = failure {
+            return Health::Down(why);
+        }
+        let considered = self.considered.get();
+        if considered < self.head_then {
+            let head = self.head_then;
+            return Health::Starting(format!("at {considered} on the way to {head}"));
+        }
+        Health::Up
+    }
+
+    fn failed(&self, error: &Error) {
+        tracing::error!(
+            view = self.name,
+            error = error as &dyn std::error::Error,
+            "the view stands still"
+        );
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            why = format!("{why}: {error}");
+            source = error.source();
+        }
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+}
+
+impl Projections {
+    /// Finds where each view is and holds its checkpoint against the log.
+    ///
+    /// # Errors
+    /// Where a view does not belong to this log, or cannot be read: the process is not to start.
+    pub async fn open(
+        store: Arc<dyn EventStore>,
+        documents: Arc<dyn Documents>,
+        clock: Arc<dyn Clock>,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut opening = Opening {
+            head: store.durable(),
+            default_wait: Duration::from_millis(options.default_wait_ms),
+            options: options.projector.clone(),
+            store,
+            documents,
+            progress: Vec::new(),
+        };
+        let (orders, orders_view) = opening.view::<Orders>().await?;
+        let (sagas, sagas_view) = opening.view::<Sagas>().await?;
+        let (stock, stock_view) = opening.view::<Stocks>().await?;
+        let (products, products_view) = opening.view::<Products>().await?;
+        let router = orders::router(orders_view)
+            .merge(sagas::router(sagas_view, clock))
+            .merge(stock::router(stock_view))
+            .merge(products::router(products_view));
+        Ok(Self {
+            router,
+            progress: opening.progress,
+            orders,
+            sagas,
+            stock,
+            products,
+        })
+    }
+
+    /// The addresses of all views.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// How each view is doing.
+    #[must_use]
+    pub fn progress(&self) -> Vec<Progress> {
+        self.progress.clone()
+    }
+
+    /// Names each view as a dependency of the process: `view-orders`.
+    pub fn register(&self, registry: &Registry) {
+        for progress in self.progress() {
+            let name = format!("view-{}", progress.name);
+            registry.probe(name, Need::Some, move || progress.health());
+        }
+    }
+
+    /// Fills the views until `shutdown`. One that meets an event which it cannot take in stands
+    /// still, is down in [`Self::progress`], and the others go on.
+    ///
+    /// # Errors
+    /// After the end of all of them, what stopped the first that stopped.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut running = JoinSet::new();
+        let mut progress = self.progress.into_iter();
+        let mut start = |fill: FillFuture| {
+            let progress = progress.next();
+            running.spawn(async move {
+                let ended = fill.await;
+                if let (Err(error), Some(progress)) = (&ended, progress) {
+                    progress.failed(error);
+                }
+                ended
+            });
+        };
+        // In the order in which they were opened.
+        start(Box::pin(self.orders.run(shutdown.clone())));
+        start(Box::pin(self.sagas.run(shutdown.clone())));
+        start(Box::pin(self.stock.run(shutdown.clone())));
+        start(Box::pin(self.products.run(shutdown)));
+        let mut first = Ok(());
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok(ended) => first = first.and(ended),
+                // Nobody aborts them, so it panicked: the process is to hear of it.
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+        first
+    }
+}
+
+type FillFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+struct Opening {
+    store: Arc<dyn EventStore>,
+    documents: Arc<dyn Documents>,
+    options: projector::Options,
+    default_wait: Duration,
+    head: Position,
+    progress: Vec<Progress>,
+}
+
+impl Opening {
+    async fn view<P: Projection>(&mut self) -> Result<(Projector<P>, View<P>), Error> {
+        let mut projector = Projector::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.documents),
+            self.options.clone(),
+        );
+        projector.open().await?;
+        self.progress.push(Progress {
+            name: P::NAME,
+            version: P::VERSION,
+            considered: projector.considered(),
+            head_then: self.head,
+            failure: Arc::default(),
+        });
+        let view = View::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.documents),
+            projector.considered(),
+            self.default_wait,
+        );
+        Ok((projector, view))
+    }
+}

@@ -1,0 +1,273 @@
+//! What all queries share: how new the view must be, pages, and what is said when it cannot.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{HeaderValue, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use recourse_event_store::{EventStore, LogId, Position};
+use recourse_service::{
+    Problem, errors,
+    http::{self, MinPosition, PREFERENCE_APPLIED, Prefer, RequestContext},
+    page::{self, Limit, Page},
+    position,
+};
+use recourse_views::{
+    Considered, Projection,
+    documents::{self, After, Document, Documents, Filter, Order},
+    projector::read_row,
+};
+use serde::Serialize;
+
+/// One view, to be asked. Cheap to clone.
+pub(crate) struct View<P: Projection> {
+    shared: Arc<Shared>,
+    projection: std::marker::PhantomData<fn() -> P>,
+}
+
+struct Shared {
+    store: Arc<dyn EventStore>,
+    documents: Arc<dyn Documents>,
+    considered: Considered,
+    default_wait: Duration,
+}
+
+impl<P: Projection> Clone for View<P> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            projection: std::marker::PhantomData,
+        }
+    }
+}
+
+/// What a request says of how it wants to be answered.
+pub(crate) struct Asked {
+    min_position: MinPosition,
+    prefer: Prefer,
+    context: RequestContext,
+    uri: Uri,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(prefer) = Prefer::from_request_parts(parts, state).await;
+        let Ok(context) = RequestContext::from_request_parts(parts, state).await;
+        Ok(Self {
+            min_position: MinPosition::from_request_parts(parts, state).await?,
+            prefer,
+            context,
+            uri: parts.uri.clone(),
+        })
+    }
+}
+
+/// Which page of which rows.
+pub(crate) struct List<I> {
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) order: Order,
+    pub(crate) limit: Limit,
+    pub(crate) cursor: Option<String>,
+    /// The filters as the client gave them: a cursor holds for these only.
+    pub(crate) identity: I,
+}
+
+/// A row, and how new it is.
+pub(crate) struct Found<R> {
+    pub(crate) row: R,
+    answer: Answer,
+}
+
+/// What every answer of a view carries.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// Everything up to here is in it.
+    position: Position,
+    log: LogId,
+    prefer: Prefer,
+}
+
+impl Answer {
+    fn complete(self, mut response: Response) -> Shown {
+        let headers = response.headers_mut();
+        headers.insert(
+            position::HEADER,
+            position::header_value(self.position, self.log),
+        );
+        if let Some(applied) = self.prefer.applied() {
+            headers.insert(PREFERENCE_APPLIED, applied);
+        }
+        Shown(response)
+    }
+}
+
+/// An answer, to which a view may add.
+pub(crate) struct Shown(Response);
+
+impl Shown {
+    /// Adds the revision of what is shown.
+    pub(crate) fn etag(mut self, tag: HeaderValue) -> Response {
+        self.0.headers_mut().insert(header::ETAG, tag);
+        self.0
+    }
+}
+
+impl IntoResponse for Shown {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl<R> Found<R> {
+    /// Shows it.
+    pub(crate) fn respond<T: Serialize>(self, show: impl FnOnce(R) -> T) -> Shown {
+        self.answer.complete(Json(show(self.row)).into_response())
+    }
+}
+
+impl<P: Projection> View<P> {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        documents: Arc<dyn Documents>,
+        considered: Considered,
+        default_wait: Duration,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                documents,
+                considered,
+                default_wait,
+            }),
+            projection: std::marker::PhantomData,
+        }
+    }
+
+    /// The log that the view is made from.
+    pub(crate) fn log(&self) -> LogId {
+        self.shared.store.log_id()
+    }
+
+    /// One row. Where it is not there, the view first reaches the head of the log: what was
+    /// written before the question is found.
+    pub(crate) async fn get(&self, id: &str, asked: &Asked) -> Result<Found<P::Row>, Problem> {
+        self.reach_minimum(asked).await?;
+        let mut answer = self.answer(asked);
+        let mut document = self.load(id).await?;
+        if document.is_none() {
+            let head = self.shared.store.appended().await?;
+            if answer.position < head {
+                self.reach(head, asked).await?;
+                answer = self.answer(asked);
+                document = self.load(id).await?;
+            }
+        }
+        let document = document.ok_or_else(|| Problem::new(errors::NOT_FOUND))?;
+        let row = self.read(&document)?;
+        Ok(Found { row, answer })
+    }
+
+    /// A page of rows.
+    pub(crate) async fn list<I: Serialize, T: Serialize>(
+        &self,
+        list: List<I>,
+        asked: &Asked,
+        show: impl Fn(P::Row) -> T,
+    ) -> Result<Response, Problem> {
+        let identity = (P::NAME, &list.identity);
+        let after = match &list.cursor {
+            Some(cursor) => Some(page::read_cursor::<After>(cursor, &identity)?),
+            None => None,
+        };
+        self.reach_minimum(asked).await?;
+        let answer = self.answer(asked);
+        let query = documents::Query {
+            filters: list.filters,
+            order: list.order,
+            after,
+            limit: u32::try_from(list.limit.get()).unwrap_or(u32::MAX),
+        };
+        let found = self
+            .shared
+            .documents
+            .query(&P::collection(), &query)
+            .await
+            .map_err(problem::<P>)?;
+        let items = found
+            .documents
+            .iter()
+            .map(|document| self.read(document).map(&show))
+            .collect::<Result<Vec<_>, _>>()?;
+        let page = Page {
+            items,
+            next_cursor: found
+                .next
+                .map(|after| page::write_cursor(&identity, &after)),
+        };
+        Ok(answer.complete(page.respond(&asked.uri)).into_response())
+    }
+
+    /// What an answer that is read from now on carries.
+    fn answer(&self, asked: &Asked) -> Answer {
+        Answer {
+            position: self.shared.considered.get(),
+            log: self.log(),
+            prefer: asked.prefer,
+        }
+    }
+
+    async fn reach_minimum(&self, asked: &Asked) -> Result<(), Problem> {
+        match asked.min_position.resolve(&*self.shared.store).await? {
+            Some(position) => self.reach(position, asked).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn reach(&self, position: Position, asked: &Asked) -> Result<(), Problem> {
+        let wait = asked.prefer.wait.unwrap_or(self.shared.default_wait);
+        let reached = self.shared.considered.wait(position, wait);
+        match http::wait(wait, asked.context.draining(), reached).await {
+            Some(true) => Ok(()),
+            _ => Err(Problem::new(errors::VIEW_BEHIND)),
+        }
+    }
+
+    async fn load(&self, id: &str) -> Result<Option<Document>, Problem> {
+        let documents = self
+            .shared
+            .documents
+            .load(&P::collection(), &[id.to_owned()])
+            .await
+            .map_err(problem::<P>)?;
+        Ok(documents.into_iter().next())
+    }
+
+    fn read(&self, document: &Document) -> Result<P::Row, Problem> {
+        read_row::<P>(&document.id, &document.json).map_err(problem::<P>)
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err asks for"
+)]
+fn problem<P: Projection>(error: documents::Error) -> Problem {
+    tracing::error!(
+        view = P::NAME,
+        error = &error as &dyn std::error::Error,
+        "a view did not answer a query"
+    );
+    Problem::new(match error {
+        documents::Error::Unavailable(_) | documents::Error::Moved { .. } => {
+            errors::DEPENDENCY_UNAVAILABLE
+        }
+        documents::Error::NotIndexed { .. }
+        | documents::Error::Damaged { .. }
+        | documents::Error::Incompatible { .. } => errors::INTERNAL,
+    })
+}
