@@ -275,6 +275,17 @@ async fn load(store: &Store, events: u64, streams: u64) -> f64 {
     written as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// What this process has used of all processors, in seconds, to a hundredth.
+fn processor_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
+}
+
 fn memory_mib() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let anonymous = status.lines().find(|line| line.starts_with("RssAnon:"));
@@ -426,7 +437,9 @@ fn measure(
     // A crowd.
     let events = (arguments.events / 2).clamp(APPENDERS * 10, 3_000_000);
     let before = store.stats();
+    let processor = processor_seconds();
     let (rate, times) = runtime.block_on(crowd(&store, events));
+    let processor = processor_seconds() - processor;
     let after = store.stats();
     report.add(
         "durable events/s, 256 appenders",
@@ -443,6 +456,13 @@ fn measure(
         Some(("≤", 10_000.0)),
     );
     report.add("append among 256, longest", "µs", times.micros(1.0), None);
+    let per_event = processor * 1e6 / events as f64;
+    report.add(
+        "processor time per durable event, bench included",
+        "µs",
+        per_event,
+        None,
+    );
     let per_group = events as f64 / (after.groups - before.groups) as f64;
     report.add("events per fsync", "", per_group, None);
     let per_event = (after.log_bytes - before.log_bytes) as f64 / events as f64;

@@ -8,8 +8,9 @@
 use std::{io, sync::Arc};
 
 use super::{
+    core::End,
     disk::{Disk, File, SyncPoint},
-    engine::{End, Engine},
+    engine::Engine,
     format::{Fields, Location},
     index::{Head, Index, Marks, SHARDS, StreamKey},
 };

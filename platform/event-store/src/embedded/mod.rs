@@ -9,9 +9,9 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | [`engine`] | what is shared: taking events in, bringing them to disk, working ahead |
+//! | [`engine`] | the open log; [`core`]: taking events in; [`syncing`]: bringing them to disk; [`ahead`]: what is done before it is needed |
 //! | [`format`] | how the log lies in its files, and what makes it recoverable |
-//! | [`recovery`] | opening after however the last process ended |
+//! | [`recovery`], [`scan`] | opening after however the last process ended |
 //! | [`checkpoint`] | the index written out, so that a start reads little |
 //! | [`index`] | where each stream ends, where each position is |
 //! | [`tail`] | the newest events, decoded, in memory |
@@ -20,7 +20,9 @@
 //!
 //! Why it is made this way and how fast it is: `docs/decisions/0001-embedded-event-store.md`.
 
+mod ahead;
 mod checkpoint;
+mod core;
 pub mod disk;
 mod engine;
 mod files;
@@ -30,11 +32,14 @@ mod options;
 mod progress;
 mod reading;
 mod recovery;
+mod scan;
 mod segments;
 mod subscription;
+mod syncing;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::{
     collections::VecDeque,
@@ -44,17 +49,18 @@ use std::{
 
 use async_trait::async_trait;
 
-pub use self::{
-    engine::Stats,
-    files::Folder,
-    options::{MAX_SEGMENT_BYTES, OpenError, Options},
-};
 use self::{
-    engine::{Admitted, Engine, Prepared},
+    core::{Admitted, Prepared},
+    engine::Engine,
     format::{GROUP_HEADER, MAX_TYPE_BYTES, SEGMENT_HEADER, event_bytes},
     options::doing,
     progress::lock,
     subscription::Follower,
+};
+pub use self::{
+    engine::Stats,
+    files::Folder,
+    options::{MAX_SEGMENT_BYTES, OpenError, Options},
 };
 use crate::{
     Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Position, Read,
