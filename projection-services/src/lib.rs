@@ -17,3 +17,6 @@ pub mod stock;
 mod view;
 
 pub use projections::{Options, Projections, collections};
+
+#[cfg(test)]
+mod tests;
