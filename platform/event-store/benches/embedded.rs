@@ -29,7 +29,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -94,20 +94,32 @@ fn name(stream: u64) -> StreamName {
     StreamName::new("order", id)
 }
 
+static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+const NOISE_BYTES: usize = 1024 * 1024;
+
+fn noise() -> Vec<u8> {
+    let mut noise = Vec::with_capacity(NOISE_BYTES + 16);
+    let mut number = 1_u64;
+    while noise.len() < NOISE_BYTES {
+        number = number
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        noise.extend_from_slice(format!("{number:016x}").as_bytes());
+    }
+    noise
+}
+
 /// An event of about [`EVENT_BYTES`] that differs from any other.
 fn event(number: u64) -> NewEvent {
     let id = Uuid::from_u128(u128::from(number) + 1);
     let metadata = format!(
         r#"{{"$correlationId":"{id}","$causationId":"{id}","recordedAt":"2026-01-01T00:00:00Z"}}"#
     );
+    // From another place of the same noise each time: making it must not be what is measured.
+    let noise = NOISE.get_or_init(noise);
+    let from = (number.wrapping_mul(7_919) % (NOISE_BYTES - EVENT_BYTES) as u64) as usize;
     let mut data = format!(r#"{{"n":{number},"filler":""#).into_bytes();
-    let mut noise = number;
-    while data.len() + metadata.len() + 2 < EVENT_BYTES {
-        noise = noise
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        data.extend_from_slice(format!("{noise:016x}").as_bytes());
-    }
+    data.extend_from_slice(&noise[from..from + EVENT_BYTES]);
     data.truncate(EVENT_BYTES - metadata.len() - 2);
     data.extend_from_slice(b"\"}");
     NewEvent::raw(id, "order.placed.v1", data, metadata.into_bytes())

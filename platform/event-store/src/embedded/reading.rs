@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{
     engine::Engine,
-    format::{EventRecord, Location, Parsed, parse, segment_name},
+    format::{EventRecord, Location, Parsed, parse, parse_checked_event, segment_name},
 };
 use crate::{
     Direction, Filter, NewEvent, Position, RecordedEvent, StoreError, StreamName, Visibility,
@@ -140,21 +140,26 @@ impl Engine {
             .get(location.segment())
             .map_err(|error| unreadable(location, &error))?;
         let mut wanted = EVENT_GUESS_BYTES;
-        loop {
+        let what = loop {
             buffer.resize(wanted, 0);
             let count = file
                 .read_at(u64::from(location.offset()), buffer)
                 .map_err(|error| unreadable(location, &error))?;
             buffer.truncate(count);
-            match parse(buffer) {
-                Parsed::Short(needed) if count == wanted && needed > wanted => wanted = needed,
-                _ => break,
-            }
-        }
-        match parse(buffer) {
-            Parsed::Event(record) => Ok(record),
-            Parsed::Broken(what) => Err(damaged(location, what)),
-            _ => Err(damaged(location, "there is no event")),
+            break match parse(buffer) {
+                Parsed::Short(needed) if count == wanted && needed > wanted => {
+                    wanted = needed;
+                    continue;
+                }
+                Parsed::Event(_) => None,
+                Parsed::Broken(what) => Some(what),
+                _ => Some("there is no event"),
+            };
+        };
+        // Taken apart once more, without its checksum, for the borrow to begin here.
+        match (what, parse_checked_event(buffer)) {
+            (None, Parsed::Event(record)) => Ok(record),
+            (what, _) => Err(damaged(location, what.unwrap_or("there is no event"))),
         }
     }
 
@@ -385,14 +390,18 @@ impl<'a> Frames<'a> {
             .get(location.segment())
             .map_err(|error| unreadable(location, &error))?;
         let room = self.engine.segment_bytes.saturating_sub(location.offset()) as usize;
-        let mut chunk = vec![0; bytes.min(room)];
+        // The room of the last chunk, unless somebody still holds a slice of it: fresh memory
+        // costs more than the read.
+        let last = std::mem::take(&mut self.chunk);
+        let mut chunk = last.try_into_mut().unwrap_or_default();
+        chunk.resize(bytes.min(room), 0);
         let count = file
             .read_at(u64::from(location.offset()), &mut chunk)
             .map_err(|error| unreadable(location, &error))?;
         chunk.truncate(count);
         self.read_bytes += count;
         self.at = location;
-        self.chunk = Bytes::from(chunk);
+        self.chunk = chunk.freeze();
         self.used = 0;
         Ok(())
     }
@@ -447,7 +456,7 @@ impl<'a> Frames<'a> {
         self.used = start + bytes;
         self.position += 1;
         let rest = self.chunk.get(start..).unwrap_or_default();
-        match super::format::parse_checked_event(rest) {
+        match parse_checked_event(rest) {
             Parsed::Event(record) => Ok((record, &self.chunk)),
             _ => Err(damaged(self.at, "an event changed while it was read")),
         }
