@@ -128,7 +128,7 @@ mod tests {
         Acknowledged::Order {
             order_id: OrderId(Uuid::from_u128(number.into())),
             position: Position::dense(number),
-            status: (number % 2 == 0).then(|| "completed".to_owned()),
+            status: number.is_multiple_of(2).then(|| "completed".to_owned()),
         }
     }
 

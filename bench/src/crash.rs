@@ -259,10 +259,7 @@ pub async fn run(options: &Options) -> Result<Report, Error> {
             serving_ms,
             ..found
         };
-        settle(options, &address, open, started, &mut kill).await;
-        let first = clients.told().first_settled;
-        let first = first.map(|at| ms(at.saturating_duration_since(started)));
-        kill.first_settled_ms = [first, kill.first_settled_ms].into_iter().flatten().min();
+        settle(options, &clients, &address, open, started, &mut kill).await;
         tracing::info!(?kill, "killed and started again");
         kills.push(kill);
     }
@@ -328,9 +325,11 @@ async fn look(options: &Options) -> Result<(BTreeSet<Uuid>, Kill), Error> {
     Ok((open, found))
 }
 
-/// Watches the sagas that were open until each has ended.
+/// Watches the sagas that were open until each has ended, and until a client was told so of
+/// any.
 async fn settle(
     options: &Options,
+    clients: &Clients,
     address: &Address,
     mut open: BTreeSet<Uuid>,
     started: Instant,
@@ -338,7 +337,7 @@ async fn settle(
 ) {
     let until = started + Duration::from_millis(options.settle_timeout_ms.into());
     let mut connection = Connection::new(address.clone(), PATIENCE);
-    while !open.is_empty() && Instant::now() < until {
+    loop {
         let mut ended = Vec::new();
         for saga in &open {
             let path = format!("/v1/sagas/{saga}");
@@ -352,6 +351,13 @@ async fn settle(
         }
         for saga in ended {
             open.remove(&saga);
+        }
+        let told = clients.told().first_settled;
+        let told = told.map(|at| ms(at.saturating_duration_since(started)));
+        kill.first_settled_ms = [told, kill.first_settled_ms].into_iter().flatten().min();
+        let is_done = open.is_empty() && kill.first_settled_ms.is_some();
+        if is_done || Instant::now() >= until {
+            break;
         }
         sleep(LOOK).await;
     }

@@ -3,6 +3,13 @@
 //! That server keeps what it was asked in a file of its folder, and its log is empty: so the
 //! loop must go through, and its check must miss every acknowledged order.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test, though with a main of its own"
+)]
+
 use std::{
     fs::OpenOptions,
     io::Write,
@@ -41,7 +48,7 @@ fn main() {
     if args.get(1).map(String::as_str) == Some("up") {
         runtime.block_on(serve(Path::new(&args[3]), &args[5]));
     } else if args.iter().any(|arg| arg == "--list") {
-        println!("the_crash_loop_loses_no_acknowledgement: test");
+        println!("the_crash_loop_repeats_until_acknowledged_and_checks_at_the_end: test");
     } else {
         runtime.block_on(the_crash_loop_repeats_until_acknowledged_and_checks_at_the_end());
         println!("the_crash_loop_repeats_until_acknowledged_and_checks_at_the_end ... ok");

@@ -319,7 +319,9 @@ impl Tally {
         after: Seen,
     ) -> Run {
         let orders = self.settled.max(1) as f64;
-        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / orders;
+        // Two digits are as much as any of these is worth.
+        let rounded = |value: f64| (value * 100.0).round() / 100.0;
+        let each = |after: u64, before: u64| rounded(after.saturating_sub(before) as f64 / orders);
         let store = before.store.zip(after.store);
         let server = before.usage.zip(after.usage).map(|(before, after)| Cost {
             cpu_us_per_order: each(after.cpu_us, before.cpu_us),
@@ -334,7 +336,7 @@ impl Tally {
             failing_percent,
             window_ms: u64::try_from(window.as_millis()).unwrap_or(u64::MAX),
             settled: self.settled,
-            settled_per_s: self.settled as f64 / window.as_secs_f64(),
+            settled_per_s: rounded(self.settled as f64 / window.as_secs_f64()),
             latency: Latency::from(&self.latency),
             sent_late: matches!(load, Load::Open { .. }).then(|| Latency::from(&self.late)),
             by_status: self.by_status,

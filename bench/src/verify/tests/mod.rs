@@ -1,6 +1,7 @@
 //! Deliberate damage: each kind of breach is found and named, and a healthy log has none.
 
 mod log;
+mod view;
 
 use std::io::Write;
 
