@@ -1,4 +1,11 @@
 //! What a saga says to what it hears: two holds in parallel, a charge, the decision, a delivery.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
 
 use std::time::Duration;
 

@@ -1,4 +1,11 @@
 //! What the builder takes and what it refuses.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use recourse_event_store::Position;
 use uuid::Uuid;
 
-use super::{NOTHING_TO_UNDO, ReactError, Reaction, follow::Next, part_of};
+use super::{NOTHING_TO_UNDO, ReactError, Reaction, follow::Next};
 use crate::{
     Answer, Answered, AttentionNeeded, Direction, Event, Kind, Outcome, Rule, State,
     definition::ErasedStep, state::Sent,
@@ -95,7 +95,7 @@ impl Reaction<'_> {
             return Ok(Verdict::CountsAsDone);
         }
         let kept_up = undo || matches!(step.plan.kind, Kind::Retriable | Kind::Closing);
-        let is_done = self.state.part_is_done(&part_of(sent), sent.direction);
+        let is_done = self.state.part_is_done(&sent.part(), sent.direction);
         if !kept_up || sent.superseded || is_done {
             return Ok(Verdict::Plain);
         }
@@ -117,7 +117,7 @@ impl Reaction<'_> {
             return Ok(Verdict::CountsAsDone);
         }
         let what = if undo { "the undo of " } else { "" };
-        let part = part_of(sent);
+        let part = sent.part();
         Ok(Verdict::Stuck(format!(
             "{what}{part} was refused ({code}): {detail}"
         )))
@@ -146,6 +146,6 @@ impl Reaction<'_> {
             && !sent.superseded
             && sent.resend_at.is_none()
             && matches!(sent.outcome, Some(Outcome::Refused(_)))
-            && !next.part_is_done(&part_of(sent), sent.direction)
+            && !next.part_is_done(&sent.part(), sent.direction)
     }
 }

@@ -1,5 +1,7 @@
 //! What a state asks for next, and the commands for it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use recourse_bus::Command;
 use uuid::Uuid;
@@ -68,16 +70,13 @@ impl Reaction<'_> {
                 break;
             }
             stage = Some(step.plan.stage);
-            for part in next.parts_to_undo(&step.plan.name) {
-                let is_known = next.part_is_done(&part, Direction::Do);
-                if !is_known && !self.rules.hold(Rule::UndoGoesToTheUnanswered) {
-                    continue;
-                }
-                waits = true;
-                if next.attempts(&part, Direction::Undo).next().is_none() {
-                    commands.push(self.command(next, step, &part, Direction::Undo, 1)?);
-                }
+            let mut parts: Vec<_> = next.parts_to_undo(&step.plan.name).collect();
+            if !self.rules.hold(Rule::UndoGoesToTheUnanswered) {
+                parts.retain(|part| next.part_is_done(part, Direction::Do));
             }
+            waits |= !parts.is_empty();
+            parts.retain(|part| next.attempts(part, Direction::Undo).next().is_none());
+            commands.extend(self.undo(next, step, parts)?);
         }
         if !commands.is_empty() {
             return Ok(Next::Send(commands));
@@ -117,21 +116,44 @@ impl Reaction<'_> {
             .collect()
     }
 
-    /// One attempt at one item of a step.
-    pub(super) fn command(
+    /// The first undo of these items of a step.
+    fn undo(
         &self,
         next: &State,
+        step: &ErasedStep,
+        parts: Vec<Part>,
+    ) -> Result<Vec<SentCommand>, ReactError> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut outgoing: BTreeMap<_, _> = self
+            .outgoing(next, step, Direction::Undo)?
+            .into_iter()
+            .map(|outgoing| (outgoing.item.clone(), outgoing))
+            .collect();
+        parts
+            .into_iter()
+            .map(|part| match outgoing.remove(&part.item) {
+                Some(outgoing) => self.sent_command(next, step, outgoing, Direction::Undo, 1),
+                None => Err(ReactError::NoCommand(part)),
+            })
+            .collect()
+    }
+
+    /// A later attempt at one item of a step.
+    pub(super) fn command(
+        &self,
         step: &ErasedStep,
         part: &Part,
         direction: Direction,
         attempt: u32,
     ) -> Result<SentCommand, ReactError> {
         let outgoing = self
-            .outgoing(next, step, direction)?
+            .outgoing(self.state, step, direction)?
             .into_iter()
             .find(|outgoing| outgoing.item == part.item)
             .ok_or_else(|| ReactError::NoCommand(part.clone()))?;
-        self.sent_command(next, step, outgoing, direction, attempt)
+        self.sent_command(self.state, step, outgoing, direction, attempt)
     }
 
     fn outgoing(

@@ -284,7 +284,7 @@ impl Reaction<'_> {
                 why: format!(
                     "none of {} attempts at {} reached its target",
                     sent.attempt,
-                    part_of(sent)
+                    sent.part()
                 ),
             }));
         }
@@ -320,8 +320,8 @@ impl Reaction<'_> {
 
     fn resend(&self, sent: &Sent, step: &ErasedStep) -> Result<Event, ReactError> {
         let attempt = sent.attempt.saturating_add(1);
-        let part = part_of(sent);
-        let command = self.command(self.state, step, &part, sent.direction, attempt)?;
+        let part = sent.part();
+        let command = self.command(step, &part, sent.direction, attempt)?;
         Ok(Event::Resent(Resent {
             command: sent.id,
             commands: vec![command],
@@ -336,19 +336,12 @@ impl Reaction<'_> {
             .state
             .open_commands()
             .map(|sent| match sent.direction {
-                Direction::Do => part_of(sent).to_string(),
-                Direction::Undo | Direction::Reverse => format!("the undo of {}", part_of(sent)),
+                Direction::Do => sent.part().to_string(),
+                Direction::Undo | Direction::Reverse => format!("the undo of {}", sent.part()),
             })
             .collect();
         vec![Event::AttentionNeeded(AttentionNeeded {
             why: format!("past its deadline, waiting for {}", waits.join(", ")),
         })]
-    }
-}
-
-fn part_of(sent: &Sent) -> Part {
-    Part {
-        step: sent.step.clone(),
-        item: sent.item.clone(),
     }
 }

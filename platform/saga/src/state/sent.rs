@@ -1,6 +1,6 @@
 //! The commands of a saga, and what became of them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use recourse_event_store::StreamName;
@@ -72,6 +72,15 @@ impl Sent {
         self.outcome.is_none() && !self.superseded
     }
 
+    /// The item of the step that it is about.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        Part {
+            step: Arc::clone(&self.step),
+            item: Arc::clone(&self.item),
+        }
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.outcome == Some(Outcome::Done)
     }
@@ -128,15 +137,23 @@ impl State {
             .filter(move |sent| {
                 &*sent.step == step && sent.direction == Direction::Do && sent.attempt == 1
             })
-            .map(|sent| Part {
-                step: Arc::clone(&sent.step),
-                item: Arc::clone(&sent.item),
-            })
+            .map(Sent::part)
     }
 
     /// The items of a step that took effect, or may have, and are not undone.
     pub(crate) fn parts_to_undo<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
-        self.parts(step).filter(|part| self.needs_undo(part))
+        // Sets, for a step of a hundred items would be looked through a hundred times.
+        let items = |direction, wanted: fn(&Sent) -> bool| -> BTreeSet<&str> {
+            self.sent
+                .iter()
+                .filter(|sent| sent.direction == direction && &*sent.step == step && wanted(sent))
+                .map(|sent| &*sent.item)
+                .collect()
+        };
+        let taken = items(Direction::Do, Sent::may_have_taken);
+        let undone = items(Direction::Undo, Sent::is_done);
+        self.parts(step)
+            .filter(move |part| taken.contains(&*part.item) && !undone.contains(&*part.item))
     }
 
     pub(super) fn needs_undo(&self, part: &Part) -> bool {
@@ -146,10 +163,17 @@ impl State {
 
     /// Whether everything of the step that was sent is done.
     pub(crate) fn is_done(&self, step: &str) -> bool {
-        self.is_sent(step)
-            && self
-                .parts(step)
-                .all(|part| self.part_is_done(&part, Direction::Do))
+        let mut is_sent = false;
+        self.sent
+            .iter()
+            .filter(|sent| sent.direction == Direction::Do && &*sent.step == step)
+            .inspect(|_| is_sent = true)
+            .all(|sent| {
+                sent.is_done()
+                    || sent.superseded
+                    || (sent.attempt > 1 && self.part_is_done(&sent.part(), Direction::Do))
+            })
+            && is_sent
     }
 
     /// Done once any attempt is.

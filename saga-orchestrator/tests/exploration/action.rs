@@ -1,0 +1,115 @@
+//! What can happen to an order, in words.
+
+use std::fmt;
+
+use recourse_domain::payment::Operation;
+use recourse_saga::{Answer, Direction};
+use uuid::Uuid;
+
+use crate::{
+    provider::{Fate, Verdict},
+    world::{LoggedAnswer, Target, World},
+};
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Action {
+    Begin([bool; 2]),
+    Deliver(Target),
+    DeliverAgain(Target, usize),
+    Lose(Target),
+    Read(LoggedAnswer, String),
+    ReadAgain(LoggedAnswer, String),
+    Cancel,
+    ReadCancellation,
+    Call(Operation, Fate),
+    LateArrives(Uuid),
+    Overdue(Uuid, String),
+    Resend(Uuid, String),
+    Deadline,
+    TimePasses,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Begin([true, true]) => write!(f, "an order of two lines, both in stock"),
+            Self::Begin([false, false]) => write!(f, "an order of two lines, none in stock"),
+            Self::Begin([first, _]) => {
+                let which = if *first { "second" } else { "first" };
+                write!(f, "an order of two lines, the {which} out of stock")
+            }
+            Self::Deliver(target) => write!(f, "{} takes its next command", target.words()),
+            Self::DeliverAgain(target, at) => {
+                write!(
+                    f,
+                    "{} gets its command no. {} again",
+                    target.words(),
+                    at + 1
+                )
+            }
+            Self::Lose(target) => write!(f, "{} never gets its next command", target.words()),
+            Self::Read(answer, of) => write!(f, "the saga reads {of}: {}", words(&answer.answer)),
+            Self::ReadAgain(answer, of) => {
+                write!(f, "the saga reads {of} again: {}", words(&answer.answer))
+            }
+            Self::Cancel => f.write_str("the client cancels"),
+            Self::ReadCancellation => f.write_str("the saga reads the cancellation"),
+            Self::Call(operation, fate) => {
+                let what = match fate {
+                    Fate::Answered(verdict) => verdict_words(*verdict).to_owned(),
+                    Fate::LostReply(verdict) => {
+                        format!("{}, the reply is lost", verdict_words(*verdict))
+                    }
+                    Fate::NeverArrived => "never arrives".to_owned(),
+                    Fate::Late => "is under way and late".to_owned(),
+                    Fate::Crash(verdict) => {
+                        format!("{}, the service crashes", verdict_words(*verdict))
+                    }
+                };
+                write!(f, "the provider's {}: {what}", operation.as_str())
+            }
+            Self::LateArrives(_) => f.write_str("the late request arrives"),
+            Self::Overdue(_, of) => write!(f, "{of} is overdue"),
+            Self::Resend(_, of) => write!(f, "the wait to send {of} again is over"),
+            Self::Deadline => f.write_str("the deadline passes"),
+            Self::TimePasses => f.write_str("time passes"),
+        }
+    }
+}
+
+pub fn words(answer: &Answer) -> &str {
+    match answer {
+        Answer::Done => "done",
+        Answer::Refused { code, .. } => code,
+    }
+}
+
+fn verdict_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Applied => "applied",
+        Verdict::RefusedForNow => "refused for now",
+        Verdict::RefusedForGood => "refused for good",
+    }
+}
+
+/// A command by its step.
+pub fn name(world: &World, command: Uuid) -> String {
+    world.saga.command(command).map_or_else(
+        || "a command".to_owned(),
+        |sent| {
+            let undo = if sent.direction == Direction::Do {
+                ""
+            } else {
+                "undo of "
+            };
+            let item = if sent.item.is_empty() { "" } else { " " };
+            let attempt = if sent.attempt > 1 {
+                format!(" (attempt {})", sent.attempt)
+            } else {
+                String::new()
+            };
+            format!("{undo}{}{item}{}{attempt}", sent.step, sent.item)
+        },
+    )
+}

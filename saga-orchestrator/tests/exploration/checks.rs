@@ -1,0 +1,172 @@
+//! What must be true of an order, whatever happens to it.
+
+use recourse_domain::{
+    HoldId, order::Status as OrderStatus, payment::Operation, stock::HoldStatus,
+};
+use recourse_saga::{End, Status};
+
+use crate::{
+    action::name,
+    world::{SAGA, Target, World},
+};
+
+fn hold(line: u32) -> HoldId {
+    HoldId { saga: SAGA, line }
+}
+
+fn holds(world: &World) -> [Option<HoldStatus>; 2] {
+    [0, 1].map(|line| world.stock[line as usize].state().hold_status(hold(line)))
+}
+
+pub fn check_stock(world: &World) -> Result<(), String> {
+    for stock in &world.stock {
+        let state = stock.state();
+        let held: u64 = state
+            .holds()
+            .map(|(_, pieces)| u64::from(pieces.get()))
+            .sum();
+        if state.reserved() != held || held > state.on_hand() {
+            return Err("more is reserved than held or than on hand".to_owned());
+        }
+    }
+    Ok(())
+}
+
+pub fn check_money(world: &World) -> Result<(), String> {
+    let provider = &world.provider;
+    for operation in [Operation::Authorize, Operation::Capture, Operation::Void] {
+        if provider.applied(operation) > 1 {
+            return Err(format!("the provider did {} twice", operation.as_str()));
+        }
+    }
+    let captured = provider.applied(Operation::Capture) > 0;
+    if captured && provider.applied(Operation::Void) > 0 {
+        return Err("money was both taken and let go".to_owned());
+    }
+    let goods_are_there = |hold: &Option<HoldStatus>| {
+        matches!(hold, Some(HoldStatus::Held(_) | HoldStatus::Committed))
+    };
+    if provider.holds_money() && !holds(world).iter().all(goods_are_there) {
+        return Err("money is reserved for goods that are not".to_owned());
+    }
+    let is_out = |hold: &Option<HoldStatus>| *hold == Some(HoldStatus::Committed);
+    if !captured && holds(world).iter().any(is_out) {
+        return Err("goods are out and not paid".to_owned());
+    }
+    let status = world.order.state().status();
+    let is_confirmed = matches!(
+        status,
+        Some(OrderStatus::Confirmed | OrderStatus::Completed)
+    );
+    if captured && !is_confirmed {
+        return Err("money was taken for an order that is not confirmed".to_owned());
+    }
+    if status == Some(OrderStatus::Completed) && !(captured && holds(world).iter().all(is_out)) {
+        return Err("the order is completed, not paid and delivered".to_owned());
+    }
+    Ok(())
+}
+
+/// What there is in truth, in the words of an undo plan.
+fn left(world: &World) -> Vec<String> {
+    let mut left = Vec::new();
+    for (line, hold) in holds(world).iter().enumerate() {
+        match hold {
+            Some(HoldStatus::Held(_)) => left.push(format!("reserve-stock {line}")),
+            Some(HoldStatus::Committed) => left.push(format!("commit-stock {line}")),
+            Some(HoldStatus::Released) | None => {}
+        }
+    }
+    if world.provider.applied(Operation::Capture) > 0 {
+        left.push("capture-payment".to_owned());
+    } else if world.provider.holds_money() {
+        left.push("authorize-payment".to_owned());
+    }
+    match world.order.state().status() {
+        Some(OrderStatus::Confirmed) => left.push("confirm-order".to_owned()),
+        Some(OrderStatus::Completed) => {
+            left.extend(["confirm-order".to_owned(), "complete-order".to_owned()]);
+        }
+        _ => {}
+    }
+    left.sort();
+    left
+}
+
+pub fn check_attention(world: &World) -> Result<(), String> {
+    if world.saga.status() != Status::NeedsAttention || !world.unread.is_empty() {
+        return Ok(());
+    }
+    let mut plan: Vec<String> = world
+        .saga
+        .undo_plan()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    plan.sort();
+    let left = left(world);
+    let nothing_is_open = world.saga.open_commands().next().is_none();
+    if nothing_is_open && plan != left {
+        return Err(format!(
+            "what is left is {left:?}, its undo plan says {plan:?}"
+        ));
+    }
+    if let Some(missing) = left.iter().find(|part| !plan.contains(part)) {
+        return Err(format!("its undo plan does not name {missing}"));
+    }
+    if world.saga.remaining().is_empty() {
+        return Err("it needs attention though nothing remains".to_owned());
+    }
+    let Some(flagged_at) = world.flagged_at else {
+        return Ok(());
+    };
+    let commands = world.saga.commands();
+    let is_waited_for_since = |part: &recourse_saga::Sent| {
+        commands.iter().any(|sent| {
+            sent.revision < flagged_at
+                && (&sent.step, &sent.item, sent.direction)
+                    == (&part.step, &part.item, part.direction)
+        })
+    };
+    let waits = commands
+        .iter()
+        .any(|sent| (sent.is_open() || sent.resend_at.is_some()) && is_waited_for_since(sent));
+    if waits || world.refused_for_good {
+        Ok(())
+    } else {
+        Err("it still needs attention though all that was overdue is answered".to_owned())
+    }
+}
+
+pub fn check_end(world: &World, end: End) -> Result<(), String> {
+    let status = world.order.state().status();
+    let is_right = match end {
+        End::Completed => status == Some(OrderStatus::Completed),
+        End::Compensated => matches!(status, Some(OrderStatus::Rejected | OrderStatus::Cancelled)),
+    };
+    if !is_right {
+        return Err(format!("the saga ended {end:?}, the order {status:?}"));
+    }
+    if let Some(sent) = world.saga.open_commands().next() {
+        return Err(format!("the saga ended with {} open", name(world, sent.id)));
+    }
+    if end == End::Compensated && !left(world).is_empty() {
+        return Err(format!("the saga ended with {:?} left", left(world)));
+    }
+    if world.provider.late().next().is_some() {
+        return Err("the saga ended with a request under way".to_owned());
+    }
+    for target in Target::ALL {
+        let queue = &world.queues[target.index()];
+        for command in &queue.commands {
+            let id = command.command.id;
+            if !world.is_answered(id) && !queue.lost.contains(&id) {
+                return Err(format!(
+                    "the saga ended with {} unanswered",
+                    name(world, id)
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,473 @@
+//! The walk: what can happen next, and where it leads.
+
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+
+use recourse_cqrs::SagaCommand;
+use recourse_domain::payment::{Operation, Outcome, ProviderCall, RecordOutcome};
+use recourse_event_store::Position;
+use recourse_saga::{
+    Definition, Direction, Event, Finding, Input, Rules, Status, Timer, explore::Model, react_under,
+};
+use uuid::Uuid;
+
+use crate::{
+    action::{Action, name, words},
+    checks::{check_attention, check_end, check_money, check_stock},
+    provider::{Fate, Provider, Verdict},
+    rules::{Habit, Without},
+    world::{Budget, Cancellation, LoggedAnswer, NOW, Shared, Target, World},
+};
+
+pub struct Orders {
+    pub definition: Definition,
+    pub budget: Budget,
+    pub without: Without,
+    /// How many states end a path, by what the saga says there.
+    pub ends: RefCell<BTreeMap<String, usize>>,
+}
+
+impl Model for Orders {
+    type State = World;
+    type Action = Action;
+
+    fn initial(&self) -> Vec<(Action, World)> {
+        [[true, true], [false, true], [true, false], [false, false]]
+            .into_iter()
+            .map(|enough| {
+                let mut world = World::new(enough, self.budget);
+                let input = Input::Start {
+                    input: World::input(),
+                };
+                let events = self.react(&world, input).expect("a saga starts");
+                world.append(&events);
+                (Action::Begin(enough), world)
+            })
+            .collect()
+    }
+
+    fn actions(&self, world: &World) -> Vec<Action> {
+        if world.saga.is_ended() {
+            return Vec::new();
+        }
+        let mut actions = Vec::new();
+        for target in Target::ALL {
+            let queue = &world.queues[target.index()];
+            if queue.delivered < queue.commands.len() {
+                actions.push(Action::Deliver(target));
+            }
+        }
+        for answer in &world.unread {
+            actions.push(Action::Read(answer.clone(), name(world, answer.command)));
+        }
+        if world.cancellation == Cancellation::Unread {
+            actions.push(Action::ReadCancellation);
+        }
+        for call in world.payment.state().calls() {
+            let verdict = world.provider.verdict(call.key);
+            actions.push(Action::Call(
+                call.operation,
+                Fate::Answered(verdict.unwrap_or(Verdict::Applied)),
+            ));
+        }
+        let inputs_are_read = world.unread.is_empty() && world.cancellation != Cancellation::Unread;
+        let timers_fire =
+            inputs_are_read || self.without == Without::Habit(Habit::TimersWaitForInputs);
+        if inputs_are_read {
+            for (_, timer) in world.saga.timers() {
+                if let Timer::Resend(command) = timer {
+                    actions.push(Action::Resend(command, name(world, command)));
+                }
+            }
+        }
+        if actions.is_empty() && world.saga.next_due().is_some() {
+            actions.push(Action::TimePasses);
+        }
+        self.faults(world, timers_fire, &mut actions);
+        actions
+    }
+
+    fn step(&self, world: &World, action: &Action) -> Result<Option<World>, String> {
+        let mut next = world.clone();
+        match action {
+            Action::Begin(_) => return Ok(None),
+            Action::Deliver(target) => {
+                let queue = Arc::make_mut(&mut next.queues[target.index()]);
+                let command = Arc::clone(&queue.commands[queue.delivered]);
+                queue.delivered += 1;
+                self.deliver(&mut next, &command)?;
+            }
+            Action::DeliverAgain(target, at) => {
+                let mut command = SagaCommand::clone(&next.queues[target.index()].commands[*at]);
+                if self.without == Without::Habit(Habit::MarkIsKept) {
+                    // As if it stood after everything that was taken.
+                    command.mark = next.beyond(*target);
+                }
+                if !self.deliver(&mut next, &command)? {
+                    return Ok(None);
+                }
+                next.budget.duplicates -= 1;
+            }
+            Action::Lose(target) => {
+                next.lose(*target)?;
+                next.budget.losses -= 1;
+            }
+            Action::Read(answer, _) => {
+                let events = self.read(&next, answer)?;
+                self.append(&mut next, &events)?;
+                next.mark_read(answer);
+            }
+            Action::ReadAgain(answer, _) => {
+                if self.read(&next, answer)?.is_empty() {
+                    return Ok(None);
+                }
+                return Err("an answer that was read twice counted twice".to_owned());
+            }
+            Action::Cancel => {
+                if !next.cancel() {
+                    return Ok(None);
+                }
+                next.budget.cancellations -= 1;
+            }
+            Action::ReadCancellation => {
+                let position = Position::dense(1);
+                let events = self.react(&next, Input::Cancelled { position })?;
+                self.append(&mut next, &events)?;
+                next.cancellation = Cancellation::Read;
+            }
+            Action::Call(operation, fate) => return self.call(next, *operation, *fate),
+            Action::LateArrives(key) => {
+                let mut provider = Provider::clone(&next.provider);
+                provider.arrive(*key);
+                next.provider = Shared::new(provider.clone(), provider);
+            }
+            Action::Overdue(command, _) => {
+                let is_some = self.overdue(&mut next, *command)?;
+                next.budget.timeouts -= 1;
+                return Ok(is_some.then_some(next));
+            }
+            Action::Resend(command, _) => {
+                let events = self.react(&next, Input::BackoffOver { command: *command })?;
+                self.append(&mut next, &events)?;
+            }
+            Action::Deadline => {
+                self.deadline(&mut next)?;
+                next.budget.deadlines -= 1;
+            }
+            Action::TimePasses => match next.saga.next_due() {
+                Some((_, Timer::Overdue(command))) => {
+                    if !self.overdue(&mut next, command)? {
+                        return Err("a timer fires and changes nothing".to_owned());
+                    }
+                }
+                Some((_, Timer::Resend(_))) | None => return Ok(None),
+                Some((_, Timer::Deadline)) => self.deadline(&mut next)?,
+            },
+        }
+        Ok(Some(next))
+    }
+
+    fn check(&self, world: &World, is_end: bool) -> Result<(), String> {
+        check_stock(world)?;
+        check_money(world)?;
+        check_attention(world)?;
+        if let Some(end) = world.saga.end() {
+            self.count(world);
+            return check_end(world, end);
+        }
+        if !is_end && !stands_still(world) {
+            return Ok(());
+        }
+        self.count(world);
+        match world.saga.status() {
+            Status::NeedsAttention if world.refused_for_good => Ok(()),
+            Status::NeedsAttention => {
+                Err("it needs attention though nothing was refused for good".to_owned())
+            }
+            status => Err(format!("it stands still and says {}", status.as_str())),
+        }
+    }
+}
+
+/// That nothing more happens unless somebody does something new.
+fn stands_still(world: &World) -> bool {
+    world.unread.is_empty()
+        && world.cancellation != Cancellation::Unread
+        && world
+            .queues
+            .iter()
+            .all(|queue| queue.delivered == queue.commands.len())
+        && world.payment.state().calls().next().is_none()
+        && world.saga.next_due().is_none()
+}
+
+impl Orders {
+    fn faults(&self, world: &World, timers_fire: bool, actions: &mut Vec<Action>) {
+        let budget = &world.budget;
+        if budget.duplicates > 0 {
+            for target in Target::ALL {
+                let delivered = world.queues[target.index()].delivered;
+                actions.extend((0..delivered).map(|at| Action::DeliverAgain(target, at)));
+            }
+            for answer in world.read.iter() {
+                actions.push(Action::ReadAgain(
+                    answer.clone(),
+                    name(world, answer.command),
+                ));
+            }
+        }
+        if budget.losses > 0 {
+            for target in Target::ALL {
+                let queue = &world.queues[target.index()];
+                if queue.delivered < queue.commands.len() {
+                    actions.push(Action::Lose(target));
+                }
+            }
+        }
+        if budget.cancellations > 0 {
+            actions.push(Action::Cancel);
+        }
+        for call in world.payment.state().calls() {
+            let fates = fates(world, &call);
+            actions.extend(
+                fates
+                    .into_iter()
+                    .map(|fate| Action::Call(call.operation, fate)),
+            );
+        }
+        actions.extend(world.provider.late().map(Action::LateArrives));
+        if !timers_fire {
+            return;
+        }
+        for (_, timer) in world.saga.timers() {
+            match timer {
+                Timer::Overdue(command) if budget.timeouts > 0 => {
+                    actions.push(Action::Overdue(command, name(world, command)));
+                }
+                Timer::Deadline if budget.deadlines > 0 => actions.push(Action::Deadline),
+                _ => {}
+            }
+        }
+    }
+
+    fn count(&self, world: &World) {
+        let status = world.saga.status().as_str();
+        let words = match world.saga.turned_back() {
+            Some(reason) => format!("{status} ({})", reason.code),
+            None => status.to_owned(),
+        };
+        *self.ends.borrow_mut().entry(words).or_default() += 1;
+    }
+
+    fn react(&self, world: &World, input: Input) -> Result<Vec<Event>, String> {
+        let rules = match self.without {
+            Without::Rule(rule) => Rules::without(rule),
+            Without::Nothing | Without::Habit(_) => Rules::default(),
+        };
+        react_under(rules, &self.definition, &world.saga, input, NOW)
+            .map_err(|error| error.to_string())
+    }
+
+    fn append(&self, world: &mut World, events: &[Event]) -> Result<(), String> {
+        for sent in events.iter().flat_map(Event::commands) {
+            let commits = matches!(&*sent.step, "reserve-stock" | "authorize-payment");
+            if commits
+                && sent.direction == Direction::Do
+                && world.cancellation == Cancellation::Read
+            {
+                return Err(format!("{} is sent for a cancelled order", sent.step));
+            }
+            let may_take_effect = |earlier: &&recourse_saga::Sent| {
+                (&earlier.step, &earlier.item, earlier.direction)
+                    == (&sent.step, &sent.item, sent.direction)
+                    && !world.is_answered(earlier.id)
+                    && !world.is_lost(earlier.id)
+            };
+            if let Some(earlier) = world.saga.commands().iter().find(may_take_effect) {
+                return Err(format!(
+                    "{} is asked again while it may still take effect",
+                    name(world, earlier.id)
+                ));
+            }
+        }
+        world.append(events);
+        if world.saga.status() != Status::NeedsAttention {
+            world.flagged_at = None;
+        }
+        Ok(())
+    }
+
+    fn read(&self, world: &World, answer: &LoggedAnswer) -> Result<Vec<Event>, String> {
+        self.react(
+            world,
+            Input::Answer {
+                command: answer.command,
+                answer: answer.answer.clone(),
+                position: Position::dense(1),
+            },
+        )
+    }
+
+    fn deliver(&self, world: &mut World, command: &SagaCommand) -> Result<bool, String> {
+        let changed = world.deliver(command)?;
+        if self.without == Without::Habit(Habit::NothingToUndoIsAnswered) {
+            world
+                .unread
+                .retain(|unread| words(&unread.answer) != "nothing-to-undo");
+        }
+        Ok(changed)
+    }
+
+    /// As the orchestrator does it: looks into the target's stream first.
+    fn overdue(&self, world: &mut World, command: Uuid) -> Result<bool, String> {
+        let Some((target, sent)) = world.command(command) else {
+            return Err("an overdue command was never sent".to_owned());
+        };
+        if world.is_answered(command) {
+            // Found there: the same as reading it.
+            return Ok(false);
+        }
+        let (is_past, is_open) = world.tracking(target, sent);
+        let finding = if is_past && !is_open {
+            Finding::Lost
+        } else {
+            Finding::Waiting
+        };
+        let events = self.react(world, Input::Overdue { command, finding })?;
+        self.append(world, &events)?;
+        Ok(!events.is_empty())
+    }
+
+    fn deadline(&self, world: &mut World) -> Result<(), String> {
+        let waits = world
+            .saga
+            .open_commands()
+            .any(|sent| !world.is_answered(sent.id));
+        let pending = world
+            .saga
+            .timers()
+            .any(|(_, timer)| matches!(timer, Timer::Resend(_)));
+        if !waits && !pending {
+            return Err("it needs attention though all it waits for has happened".to_owned());
+        }
+        let events = self.react(world, Input::DeadlinePassed)?;
+        self.append(world, &events)?;
+        if world.saga.status() != Status::NeedsAttention {
+            return Err("it is past its deadline and says nothing".to_owned());
+        }
+        world.flagged_at = world.saga.revision();
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        mut world: World,
+        operation: Operation,
+        fate: Fate,
+    ) -> Result<Option<World>, String> {
+        let call = world
+            .payment
+            .state()
+            .calls()
+            .find(|call| call.operation == operation);
+        let Some(call) = call else {
+            return Ok(None);
+        };
+        let again =
+            self.without == Without::Habit(Habit::UnknownIsRepeatedUnderItsKey) && call.is_unknown;
+        let key = if again {
+            Uuid::new_v5(&call.key, b"again")
+        } else {
+            call.key
+        };
+        let mut provider = Provider::clone(&world.provider);
+        let unknown = Outcome::Unknown {
+            detail: "no answer".to_owned(),
+        };
+        let mut request = |verdict: Verdict| {
+            let must = matches!(operation, Operation::Capture | Operation::Void);
+            world.refused_for_good |= must && verdict == Verdict::RefusedForGood;
+            if verdict == Verdict::RefusedForNow && provider.verdict(key).is_none() {
+                world.budget.refusals -= 1;
+            }
+            provider.request(operation, key, verdict)
+        };
+        let outcome = match fate {
+            Fate::Answered(verdict) => Some(request(verdict)),
+            Fate::LostReply(verdict) => {
+                request(verdict);
+                world.budget.unknowns -= 1;
+                Some(unknown)
+            }
+            Fate::NeverArrived => {
+                world.budget.unknowns -= 1;
+                Some(unknown)
+            }
+            Fate::Late => {
+                provider.send_late(operation, key);
+                world.budget.unknowns -= 1;
+                Some(unknown)
+            }
+            Fate::Crash(verdict) => {
+                request(verdict);
+                world.budget.crashes -= 1;
+                None
+            }
+        };
+        world.provider = Shared::new(provider.clone(), provider);
+        if let Some(outcome) = outcome {
+            let outcome = self.told(outcome);
+            world.record(RecordOutcome {
+                operation,
+                key: call.key,
+                outcome,
+            })?;
+        }
+        Ok(Some(world))
+    }
+
+    fn told(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Unknown { detail }
+                if self.without == Without::Habit(Habit::UnknownIsNoAnswer) =>
+            {
+                Outcome::Refused {
+                    code: "unknown".to_owned(),
+                    detail,
+                    is_final: true,
+                }
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+/// Everything else that may become of a call.
+fn fates(world: &World, call: &ProviderCall) -> Vec<Fate> {
+    let budget = &world.budget;
+    let mut fates = Vec::new();
+    if let Some(verdict) = world.provider.verdict(call.key) {
+        if budget.unknowns > 0 && !call.is_unknown {
+            fates.push(Fate::LostReply(verdict));
+        }
+        return fates;
+    }
+    fates.push(Fate::Answered(Verdict::RefusedForGood));
+    if budget.refusals > 0 {
+        fates.push(Fate::Answered(Verdict::RefusedForNow));
+    }
+    if budget.unknowns > 0 {
+        fates.push(Fate::LostReply(Verdict::Applied));
+        fates.push(Fate::LostReply(Verdict::RefusedForGood));
+        if !call.is_unknown {
+            fates.push(Fate::NeverArrived);
+        }
+        if !world.provider.late().any(|key| key == call.key) {
+            fates.push(Fate::Late);
+        }
+    }
+    if budget.crashes > 0 {
+        fates.push(Fate::Crash(Verdict::Applied));
+        fates.push(Fate::Crash(Verdict::RefusedForGood));
+    }
+    fates
+}
