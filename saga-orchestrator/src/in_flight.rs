@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The rows, beside the sagas' read model and never promoted or dropped with it.
-const COLLECTION: Collection = Collection {
+pub const IN_FLIGHT: Collection = Collection {
     name: "sagas_in_flight",
     version: 1,
     indexes: &[],
@@ -65,7 +65,7 @@ impl InFlight {
         let mut damaged = None;
         let checkpoint = documents
             .scan(
-                &COLLECTION,
+                &IN_FLIGHT,
                 &mut |document| match serde_json::from_str::<Row>(&document.json) {
                     Ok(row) => sagas.push(row.saga_id),
                     Err(error) => damaged = Some((document.id, error)),
@@ -74,13 +74,13 @@ impl InFlight {
             .await?;
         if let Some((id, error)) = damaged {
             return Err(Error::Documents(documents::Error::Damaged {
-                collection: COLLECTION.table(),
+                collection: IN_FLIGHT.table(),
                 id,
                 what: error.to_string(),
             }));
         }
         if let Some(checkpoint) = &checkpoint {
-            checkpoint.verify(store, COLLECTION.name).await?;
+            checkpoint.verify(store, IN_FLIGHT.name).await?;
         }
         let position = checkpoint
             .as_ref()
@@ -135,7 +135,7 @@ impl InFlight {
             let change = if *in_flight {
                 let row = serde_json::to_string(&Row { saga_id: *saga }).map_err(|error| {
                     documents::Error::Damaged {
-                        collection: COLLECTION.table(),
+                        collection: IN_FLIGHT.table(),
                         id: saga.to_string(),
                         what: error.to_string(),
                     }
@@ -150,7 +150,7 @@ impl InFlight {
             });
         }
         self.documents
-            .commit(&COLLECTION, self.checkpoint.as_ref(), &next, writes)
+            .commit(&IN_FLIGHT, self.checkpoint.as_ref(), &next, writes)
             .await?;
         self.checkpoint = Some(next);
         for (saga, in_flight) in std::mem::take(&mut self.changed) {

@@ -15,5 +15,5 @@ mod live;
 mod lookup;
 mod orchestrator;
 
-pub use in_flight::Error as InFlightError;
+pub use in_flight::{Error as InFlightError, IN_FLIGHT};
 pub use orchestrator::{Counts, Error, Options, Orchestrator};

@@ -1,0 +1,128 @@
+//! `recourse bench`.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::{Context, ensure};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use recourse_bench::{
+    load::{self, Load, Target},
+    server::Spawn,
+};
+use recourse_service::{Clock, clock::SystemClock};
+
+use crate::{command, folder::Reading};
+
+/// Drive orders over HTTP, measure, then verify.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// The server; without one, a server of its own is started on a fresh data folder.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The process of that server, for its processor time and memory.
+    #[arg(long, value_name = "PID", requires = "url")]
+    pid: Option<u32>,
+    /// The data folder of that server, to verify it afterwards; or of the one that is
+    /// started, which must not exist.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Orders in flight, each for a run in a closed loop.
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 32, 128, 512])]
+    in_flight: Vec<u32>,
+    /// Orders a second, each for a run in an open loop.
+    #[arg(long, value_name = "ORDERS_PER_S", value_delimiter = ',')]
+    rate: Vec<u32>,
+    /// Of a hundred orders, how many are meant to fail; each for a run of its own.
+    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = [0])]
+    failing: Vec<u8>,
+    /// How long each run is measured, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    duration_ms: u32,
+    /// How long each run warms up, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 2_000)]
+    warm_up_ms: u32,
+    /// How many products there are.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    skus: u32,
+    /// Orders have one to this many lines.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    max_lines: u32,
+    /// Which orders.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Where to write what the server acknowledged.
+    #[arg(long, value_name = "FILE")]
+    acknowledged: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long a server may take to serve.
+const START_TIMEOUT_MS: u32 = 30_000;
+
+/// The most orders that wait for an answer in an open loop.
+const MAX_IN_FLIGHT: u32 = 2_000;
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let own = tempfile::tempdir().context("cannot make a folder for the server")?;
+    let target = match options.url {
+        Some(url) => Target::Running {
+            url,
+            pid: options.pid,
+            data: options.data,
+        },
+        None => {
+            let data = options.data.unwrap_or_else(|| own.path().join("data"));
+            ensure!(
+                !data.exists(),
+                "{} exists: a bench fills its own folder",
+                data.display()
+            );
+            Target::Spawned(Spawn {
+                program: std::env::current_exe().context("cannot find this program")?,
+                data,
+                args: vec!["--log".into(), "warn".into()],
+                start_timeout_ms: START_TIMEOUT_MS,
+            })
+        }
+    };
+    let closed = options.in_flight.iter().map(|in_flight| Load::Closed {
+        in_flight: *in_flight,
+    });
+    let open = options.rate.iter().map(|orders_per_s| Load::Open {
+        orders_per_s: *orders_per_s,
+        max_in_flight: MAX_IN_FLIGHT,
+    });
+    let report = load::run(load::Options {
+        target,
+        name: format!("bench-{}", now().timestamp_millis()),
+        loads: closed.chain(open).collect(),
+        failing_percent: options.failing,
+        warm_up_ms: options.warm_up_ms,
+        duration_ms: options.duration_ms,
+        drain_ms: 30_000,
+        wait_s: 30,
+        skus: options.skus,
+        max_lines: options.max_lines,
+        seed: options.seed,
+        acknowledged: options.acknowledged,
+        folder: Some(Arc::new(Reading)),
+        clock: now,
+    })
+    .await?;
+    command::print(&report, &report.text(), options.json)?;
+    let holds = report
+        .verified
+        .as_ref()
+        .is_none_or(|verified| verified.holds());
+    Ok(if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn now() -> DateTime<Utc> {
+    SystemClock.now()
+}

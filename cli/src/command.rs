@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use recourse_service::{options, telemetry};
+
+use crate::{bench, up, verify};
+
+/// The exit code of a command that was given wrong arguments.
+const USAGE: u8 = 2;
+
+/// Orders, payments and inventory as event-sourced sagas that always settle.
+#[derive(Debug, Parser)]
+#[command(name = "recourse", version)]
+pub struct CommandLine {
+    /// A TOML file with options; its keys are the flags' names without the dashes.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    telemetry: telemetry::Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, under a data folder.
+    Up(up::Options),
+    /// Hold every promise against the log and the views.
+    Verify(verify::Options),
+    /// Drive orders over HTTP, measure, then verify.
+    Bench(bench::Options),
+}
+
+impl CommandLine {
+    /// How the process tells what it does.
+    #[must_use]
+    pub fn telemetry(&self) -> &telemetry::Options {
+        &self.telemetry
+    }
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Why it could not be done.
+pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match line.command {
+            Command::Up(options) => up::run(options).await.map(|()| ExitCode::SUCCESS),
+            Command::Verify(options) => verify::run(options).await,
+            Command::Bench(options) => bench::run(options).await,
+        }
+    })
+}
+
+/// Prints what is wrong with the arguments, or the help that was asked for.
+#[must_use]
+pub fn usage(error: &options::Error) -> ExitCode {
+    match error {
+        options::Error::Usage(error) => {
+            // Nothing can be told where there is nowhere to tell it.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        error => {
+            tell(&format!("{error}\n"));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Prints why a command failed, down to the first cause.
+#[must_use]
+pub fn failed(error: &anyhow::Error) -> ExitCode {
+    let mut text = format!("recourse: {error}\n");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("  because {cause}\n"));
+    }
+    tell(&text);
+    ExitCode::FAILURE
+}
+
+fn tell(text: &str) {
+    // Nothing can be told where there is nowhere to tell it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Prints data on standard output: as JSON where a script asked for it.
+pub(crate) fn print<T: serde::Serialize>(value: &T, text: &str, json: bool) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, value)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(text.as_bytes())?;
+    }
+    Ok(out.flush()?)
+}

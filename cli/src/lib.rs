@@ -1,0 +1,18 @@
+//! Everything in one process, and the tools beside it.
+//!
+//! ```text
+//! main ─▶ command ─▶ up: the system on the embedded engines, behind the gateway
+//!                 ├▶ verify: the promises, held against the log and the views
+//!                 └▶ bench: load from a process of its own
+//! ```
+//!
+//! [`system`] composes the same service libraries that run one a process elsewhere; which
+//! engines they stand on is handed in.
+
+mod bench;
+pub mod command;
+pub mod folder;
+mod metrics;
+pub mod system;
+mod up;
+mod verify;

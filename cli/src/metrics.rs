@@ -1,0 +1,44 @@
+//! `/metrics`, for Prometheus.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use recourse_event_store::embedded;
+
+/// Every fsync of the event store since it was opened.
+const STORE_FSYNCS: &str = "recourse_store_fsyncs_total";
+/// Bytes of log written since the store was opened.
+const STORE_LOG_BYTES: &str = "recourse_store_log_bytes_total";
+/// Events appended since the store was opened.
+const STORE_EVENTS: &str = "recourse_store_events_total";
+/// Streams in the store.
+const STORE_STREAMS: &str = "recourse_store_streams";
+
+/// Starts counting, and makes the address that shows the counts.
+pub(crate) fn router(store: Arc<embedded::Store>) -> anyhow::Result<Router> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).context("metrics are counted already")?;
+    metrics::describe_counter!(STORE_FSYNCS, "every fsync of the event store");
+    metrics::describe_counter!(STORE_LOG_BYTES, metrics::Unit::Bytes, "log written");
+    metrics::describe_counter!(STORE_EVENTS, "events appended");
+    metrics::describe_gauge!(STORE_STREAMS, "streams in the event store");
+    let show = move || {
+        let shown = show(&store, &handle);
+        async move { shown }
+    };
+    Ok(Router::new().route("/metrics", get(show)))
+}
+
+fn show(store: &embedded::Store, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
+    let stats = store.stats();
+    metrics::counter!(STORE_FSYNCS).absolute(stats.fsyncs);
+    metrics::counter!(STORE_LOG_BYTES).absolute(stats.log_bytes);
+    metrics::counter!(STORE_EVENTS).absolute(stats.events);
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+    metrics::gauge!(STORE_STREAMS).set(stats.streams as f64);
+    let media_type = "text/plain; version=0.0.4";
+    ([(header::CONTENT_TYPE, media_type)], handle.render())
+}

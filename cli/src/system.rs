@@ -1,0 +1,249 @@
+//! The services of Recourse, composed in one process.
+
+use std::sync::Arc;
+
+use recourse_bus::{Bus, Checkpoints};
+use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
+use recourse_event_store::EventStore;
+use recourse_gateway::{Gateway, hide_tokens};
+use recourse_payments::Provider;
+use recourse_projection_services::Projections;
+use recourse_saga_orchestrator::{Orchestrator, fulfilment};
+use recourse_service::{Clock, Ids, readiness};
+use recourse_views::documents::{Collection, Documents};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The collections that the services keep in [`Engines::documents`].
+#[must_use]
+pub fn collections() -> Vec<Collection> {
+    let mut collections = recourse_projection_services::collections();
+    collections.push(recourse_saga_orchestrator::IN_FLIGHT);
+    collections
+}
+
+/// What the services stand on. Which engine serves a port is decided here and nowhere else.
+#[derive(Clone)]
+pub struct Engines {
+    /// The log.
+    pub store: Arc<dyn EventStore>,
+    /// Carries commands and events.
+    pub bus: Arc<dyn Bus>,
+    /// Holds the views and the rows of the sagas in flight.
+    pub documents: Arc<dyn Documents>,
+    /// Holds how far consumers have come.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// Holds the snapshots of long streams.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Moves the money.
+    pub provider: Arc<dyn Provider>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes ids.
+    pub ids: Ids,
+}
+
+/// How the services behave.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The limits of the workers that execute commands.
+    pub worker: WorkerOptions,
+    /// The limits of the calls to the provider.
+    pub payments: recourse_payments::Options,
+    /// The limits of the orchestrator.
+    pub orchestrator: recourse_saga_orchestrator::Options,
+    /// How long the saga `fulfilment` waits for what.
+    pub timing: fulfilment::Timing,
+    /// How the views are filled.
+    pub projections: recourse_projection_services::Options,
+}
+
+/// Why a system does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The saga's timing leaves it no time.
+    #[error("the saga `fulfilment` cannot be defined")]
+    Definition(#[from] recourse_saga::BuildError),
+    /// The sagas cannot be driven.
+    #[error("the saga orchestrator ended")]
+    Orchestrator(#[from] recourse_saga_orchestrator::Error),
+    /// The views cannot be filled.
+    #[error("the projections ended")]
+    Projections(#[from] recourse_views::projector::Error),
+    /// Orders cannot be taken.
+    #[error("the service orders ended")]
+    Orders(#[from] recourse_orders::Error),
+    /// Payments cannot be taken.
+    #[error("the service payments ended")]
+    Payments(#[from] recourse_payments::Error),
+    /// Products or stock cannot be written.
+    #[error("the service {service} ended")]
+    Worker {
+        /// Which service.
+        service: &'static str,
+        /// Why.
+        source: recourse_cqrs::WorkerError,
+    },
+    /// The gateway cannot be made.
+    #[error(transparent)]
+    Gateway(#[from] recourse_gateway::Error),
+    /// A service's task was lost.
+    #[error("a service panicked")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// The services, ready to run.
+pub struct System {
+    engines: Engines,
+    readiness: readiness::Registry,
+    catalog: recourse_catalog::Service,
+    inventory: recourse_inventory::Service,
+    orders: recourse_orders::Service,
+    payments: recourse_payments::Service,
+    orchestrator: Orchestrator,
+    projections: Projections,
+}
+
+impl System {
+    /// Composes the services and loads what they need before they can run.
+    ///
+    /// # Errors
+    /// Where something they stand on cannot be read, or belongs to another log.
+    pub async fn assemble(engines: Engines, options: Options) -> Result<Self, Error> {
+        let now: Now = {
+            let clock = Arc::clone(&engines.clock);
+            Arc::new(move || clock.now())
+        };
+        let store = || Arc::clone(&engines.store);
+        let bus = || Arc::clone(&engines.bus);
+        let worker = || options.worker.clone();
+        let catalog = recourse_catalog::Service::new(store(), Arc::clone(&now), worker());
+        let inventory = recourse_inventory::Service::new(
+            store(),
+            bus(),
+            Arc::clone(&engines.snapshots),
+            Arc::clone(&now),
+            worker(),
+        );
+        let orders = recourse_orders::Service::new(store(), bus(), Arc::clone(&now), worker());
+        let payments = recourse_payments::Service::new(
+            store(),
+            bus(),
+            Arc::clone(&engines.checkpoints),
+            Arc::clone(&engines.provider),
+            Arc::clone(&now),
+            worker(),
+            options.payments.clone(),
+        );
+        let orchestrator = orchestrator(&engines, &options).await?;
+        let readiness = readiness::Registry::new();
+        let projections = Projections::open(
+            store(),
+            Arc::clone(&engines.documents),
+            Arc::clone(&engines.clock),
+            &options.projections,
+        )
+        .await?;
+        projections.register(&readiness);
+        Ok(Self {
+            engines,
+            readiness,
+            catalog,
+            inventory,
+            orders,
+            payments,
+            orchestrator,
+            projections,
+        })
+    }
+
+    /// The gateway in front of the services, and of further addresses.
+    ///
+    /// # Errors
+    /// Where its options cannot be used.
+    pub fn gateway(
+        &self,
+        options: recourse_gateway::Options,
+        mut routers: Vec<axum::Router>,
+        shutdown: CancellationToken,
+    ) -> Result<Gateway, Error> {
+        routers.extend([
+            self.catalog.router(),
+            self.inventory.router(),
+            self.orders.router(),
+            self.projections.router(),
+        ]);
+        let parts = recourse_gateway::Parts {
+            routers,
+            store: Arc::clone(&self.engines.store),
+            render: hide_tokens,
+            errors: vec![
+                recourse_inventory::errors::ERRORS,
+                recourse_orders::errors::ERRORS,
+            ],
+            readiness: self.readiness.clone(),
+            ids: self.engines.ids.clone(),
+            shutdown,
+        };
+        Ok(Gateway::new(options, parts)?)
+    }
+
+    /// Runs the services until `shutdown`, or until one of them cannot go on: then the others
+    /// are told to end too, and the process must.
+    ///
+    /// # Errors
+    /// Why the first of them ended.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self {
+            catalog,
+            inventory,
+            orders,
+            payments,
+            orchestrator,
+            projections,
+            ..
+        } = self;
+        let ended = |service| move |source| Error::Worker { service, source };
+        let token = || shutdown.child_token();
+        let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
+        let catalog = catalog.run(token());
+        services.spawn(async move { catalog.await.map_err(ended("catalog")) });
+        let inventory = inventory.run(token());
+        services.spawn(async move { inventory.await.map_err(ended("inventory")) });
+        let orders = orders.run(token());
+        services.spawn(async move { Ok(orders.await?) });
+        let payments = payments.run(token());
+        services.spawn(async move { Ok(payments.await?) });
+        let orchestrator = orchestrator.run(token());
+        services.spawn(async move { Ok(orchestrator.await?) });
+        let projections = projections.run(token());
+        services.spawn(async move { Ok(projections.await?) });
+        let mut first = Ok(());
+        while let Some(ended) = services.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(error.into()));
+            // What the others say once they are told to end is not why.
+            if first.is_ok() && ended.is_err() {
+                first = ended;
+                shutdown.cancel();
+            }
+        }
+        first
+    }
+}
+
+/// An orchestrator of its own: several at once share the sagas by the revision of each.
+///
+/// # Errors
+/// Where the sagas in flight cannot be loaded.
+pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orchestrator, Error> {
+    let definition = Arc::new(fulfilment::definition(&options.timing)?);
+    let orchestrator = Orchestrator::load(
+        Arc::clone(&engines.store),
+        Arc::clone(&engines.bus),
+        Arc::clone(&engines.documents),
+        Arc::clone(&engines.clock),
+        vec![definition],
+        options.orchestrator.clone(),
+    );
+    Ok(orchestrator.await?)
+}
