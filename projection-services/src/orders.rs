@@ -48,14 +48,15 @@ const CANCELLED: &str = "cancelled";
 /// An order, as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    order_id: OrderId,
+    // What it is found by comes first: the rest is not read to find it.
+    placed_at: DateTime<Utc>,
     customer_id: CustomerId,
     status: order::Status,
+    order_id: OrderId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     total: Money,
     lines: Vec<Line>,
-    placed_at: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payment: Option<Payment>,
     saga_id: Uuid,

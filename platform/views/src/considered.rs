@@ -1,7 +1,10 @@
 //! How far a view has considered the log, for those who wait for it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,19 @@ struct Shared {
     position: Mutex<Position>,
     /// The position has moved.
     moved: Notify,
+    /// How many wait.
+    waiting: AtomicUsize,
+    /// Somebody has begun to wait.
+    wanted: Notify,
+}
+
+/// Somebody who waits, until it is dropped.
+struct Waiting<'a>(&'a Shared);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Considered {
@@ -41,6 +57,9 @@ impl Considered {
         if self.get() >= position {
             return true;
         }
+        self.shared.waiting.fetch_add(1, Ordering::AcqRel);
+        let _waiting = Waiting(&self.shared);
+        self.shared.wanted.notify_waiters();
         tokio::time::timeout(timeout, self.reached(position))
             .await
             .is_ok()
@@ -56,6 +75,16 @@ impl Considered {
                 return;
             }
             moved.await;
+        }
+    }
+
+    /// Waits until somebody waits.
+    pub(crate) async fn wanted(&self) {
+        let wanted = self.shared.wanted.notified();
+        tokio::pin!(wanted);
+        wanted.as_mut().enable();
+        if self.shared.waiting.load(Ordering::Acquire) == 0 {
+            wanted.await;
         }
     }
 

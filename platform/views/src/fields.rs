@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::documents::{Collection, Error, Index, Kind, Value};
 
@@ -26,18 +26,22 @@ pub(crate) fn of_document(
         })
         .collect();
     let mut reader = serde_json::Deserializer::from_str(json);
-    Object {
+    let read = Object {
         wanted,
         found: &mut found,
     }
     .deserialize(&mut reader)
-    .and_then(|()| reader.end())
-    .map_err(|error| Error::Damaged {
-        collection: collection.table(),
-        id: id.to_owned(),
-        what: error.to_string(),
-    })?;
-    Ok(found)
+    .and_then(|()| reader.end());
+    match read {
+        Ok(()) => Ok(found),
+        // Broken off, or damaged past the last field that is asked for.
+        Err(_) if !found.is_empty() && found.iter().all(Option::is_some) => Ok(found),
+        Err(error) => Err(Error::Damaged {
+            collection: collection.table(),
+            id: id.to_owned(),
+            what: error.to_string(),
+        }),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -70,6 +74,10 @@ impl<'de> Visitor<'de> for Object<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Key(&self.wanted))? {
+            // A row that has its indexed fields at its beginning is not read to its end.
+            if self.found.iter().all(Option::is_some) && !self.found.is_empty() {
+                return Err(A::Error::custom("every field is found"));
+            }
             match key {
                 Found::Nothing => {
                     map.next_value::<IgnoredAny>()?;

@@ -35,6 +35,12 @@ pub struct Options {
     /// How long a checkpoint may lie behind what was considered where nothing else is to be
     /// written: a quiet view does not write for each event of others.
     pub quiet_checkpoint_ms: u64,
+    /// How long the view lingers after a transaction of many events, while nobody waits for it:
+    /// what comes meanwhile goes into one transaction, and a row that changes at each of them
+    /// is written once.
+    pub linger_ms: u64,
+    /// How many events are many.
+    pub min_linger_events: usize,
     /// How long to wait before a try after the first that failed; twice as long after each.
     pub min_retry_ms: u64,
     /// How long to wait at most.
@@ -44,9 +50,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_batch_events: 4_096,
+            max_batch_events: 8_192,
             cached_rows: 2_048,
             quiet_checkpoint_ms: 1_000,
+            linger_ms: 50,
+            min_linger_events: 128,
             min_retry_ms: 20,
             max_retry_ms: 2_000,
         }
@@ -127,6 +135,8 @@ struct Place {
     /// As it is in the database.
     checkpoint: Option<Checkpoint>,
     written_at: Instant,
+    /// That the last batch was one of many events: more are to be expected soon.
+    was_busy: bool,
     /// That the subscription has ended.
     cut: bool,
 }
@@ -192,6 +202,7 @@ impl<P: Projection> Projector<P> {
             subscription,
             checkpoint,
             written_at: Instant::now(),
+            was_busy: false,
             cut: false,
         })
     }
@@ -208,6 +219,14 @@ impl<P: Projection> Projector<P> {
         let Some(mut place) = self.place.take() else {
             return Ok(Step::Cut);
         };
+        if place.was_busy {
+            let linger = Duration::from_millis(self.options.linger_ms);
+            tokio::select! {
+                biased;
+                () = self.considered.wanted() => {}
+                () = tokio::time::sleep_until(place.written_at + linger) => {}
+            }
+        }
         let batch = match place.subscription.next().await {
             Ok(batch) => self.gather(&mut place, batch),
             Err(StoreError::Unavailable(why)) => {
@@ -219,6 +238,7 @@ impl<P: Projection> Projector<P> {
         match self.take_in(&mut place, &batch).await {
             Ok(()) => {
                 self.considered.set(batch.considered);
+                place.was_busy = batch.events.len() >= self.options.min_linger_events;
                 // After a cut the next step subscribes again, and is told why where it cannot.
                 self.place = Some(place).filter(|place| !place.cut);
                 Ok(Step::Considered(batch.considered))

@@ -71,7 +71,10 @@ async fn throughput() {
             .unwrap(),
         );
         let shared: Arc<dyn EventStore> = Arc::new(store.clone());
-        let options = Options::default;
+        let options = || Options {
+            linger_ms: 0,
+            ..Options::default()
+        };
         let mut orders = Projector::<Orders>::new(shared.clone(), documents.clone(), options());
         let mut sagas = Projector::<Sagas>::new(shared.clone(), documents.clone(), options());
         let mut stock = Projector::<Stocks>::new(shared.clone(), documents.clone(), options());

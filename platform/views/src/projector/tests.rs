@@ -399,3 +399,34 @@ async fn a_row_that_is_not_what_the_log_makes_it_is_named() {
         ]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_view_lingers_unless_somebody_waits_for_it() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = log().await;
+    let options = Options {
+        linger_ms: 50,
+        min_linger_events: 4,
+        ..Options::default()
+    };
+    let shared = Arc::new(store.clone());
+    let mut projector = Projector::<Names>::new(shared, Arc::clone(&documents), options);
+    let considered = projector.considered();
+    let begun = Instant::now();
+    store.sync_up_to(Position::dense(20));
+    projector.step().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // After many events it lingers,
+    store.sync_up_to(Position::dense(40));
+    projector.step().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_millis(50));
+    // but not for long where somebody waits.
+    let (step, reached) = tokio::join!(projector.step(), async {
+        tokio::time::sleep(Duration::from_millis(7)).await;
+        let head = store.sync();
+        considered.wait(head, Duration::from_secs(1)).await
+    });
+    step.unwrap();
+    assert!(reached);
+    assert_eq!(begun.elapsed(), Duration::from_millis(57));
+}
