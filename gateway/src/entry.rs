@@ -22,7 +22,7 @@ use http_body_util::{BodyExt, Limited};
 use recourse_service::{
     Ids, Problem, errors,
     http::{
-        Limits,
+        Limits, SWALLOWED,
         context::{self, Settings},
         too_large,
     },
@@ -34,8 +34,7 @@ use tracing::Instrument;
 
 use crate::{Options, origin::Guard};
 
-/// How long a client that sends too much may go on, so that it sees the answer. A connection
-/// closed with data unread is reset, and the answer with it.
+/// How long a client that sends too much may go on: see [`SWALLOWED`].
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Entry {
@@ -102,8 +101,13 @@ impl Entry {
         self.guard
             .check(request.method(), request.uri(), request.headers())?;
         let Limits { max_body_bytes, .. } = self.settings.limits;
-        if declared_length(&request).is_some_and(|bytes| bytes > max_body_bytes) {
-            swallow(request.into_body(), max_body_bytes).await;
+        let declared = declared_length(&request).unwrap_or_default();
+        if declared > max_body_bytes {
+            // Far too much is not worth waiting for.
+            let swallowed = max_body_bytes.saturating_mul(SWALLOWED);
+            if declared <= swallowed {
+                swallow(request.into_body(), swallowed).await;
+            }
             return Err(too_large(max_body_bytes));
         }
         // Whether the server lives is asked most when it has too much to do.
@@ -152,8 +156,8 @@ fn declared_length(request: &Request<Body>) -> Option<usize> {
 }
 
 /// Reads what is left of a body that is refused, within bounds.
-async fn swallow(body: Body, max_body_bytes: usize) {
-    let rest = Limited::new(body, max_body_bytes.saturating_mul(4));
+async fn swallow(body: Body, max_bytes: usize) {
+    let rest = Limited::new(body, max_bytes);
     let mut rest = pin!(rest);
     let _ = tokio::time::timeout(REFUSED_BODY_TIMEOUT, async {
         while let Some(Ok(_)) = rest.frame().await {}

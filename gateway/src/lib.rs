@@ -51,6 +51,17 @@ pub struct Parts {
 }
 
 /// The gateway. Cheap to clone.
+///
+/// ```no_run
+/// # async fn up(parts: recourse_gateway::Parts) -> Result<(), recourse_gateway::Error> {
+/// use recourse_gateway::{Gateway, Options};
+///
+/// let bound = Gateway::new(Options::default(), parts)?.bind().await?;
+/// println!("http://{}", bound.address());
+/// bound.serve().await; // until `parts.shutdown` is cancelled and the rest is drained
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Gateway {
     entry: Arc<entry::Entry>,

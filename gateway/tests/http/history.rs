@@ -258,7 +258,11 @@ async fn a_reader_that_asks_for_nonsense_is_told_so() {
 async fn a_store_that_fails_is_a_problem() {
     let world = filled().await;
     world.store.close();
-    for path in ["/v1/events", "/v1/events?from=1-9f3a2c41", "/v1/streams/order-1"] {
+    for path in [
+        "/v1/events",
+        "/v1/events?from=1-9f3a2c41",
+        "/v1/streams/order-1",
+    ] {
         world.get(path).await.problem("shutting-down");
     }
 }

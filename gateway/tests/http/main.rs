@@ -1,8 +1,14 @@
 //! The conventions of the API, from outside: a real socket, a client that can say anything.
 
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod history;
+#[cfg(test)]
 mod server;
+#[cfg(test)]
 mod ways_in;
+#[cfg(test)]
 mod world;

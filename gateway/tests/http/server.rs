@@ -116,10 +116,11 @@ async fn requests_follow_each_other_on_one_connection() {
     for _ in 0..3 {
         assert_eq!(connection.receive().await.unwrap().status, 200);
     }
-    connection.send(request("HEAD /probe/list", b"")).await;
     connection
         .send(request("GET /healthz\r\nConnection: close", b""))
         .await;
+    assert_eq!(connection.receive().await.unwrap().status, 200);
+    assert!(connection.is_closed().await);
 }
 
 #[tokio::test]

@@ -243,7 +243,6 @@ async fn waits(State(probe): State<Probe>, context: RequestContext, prefer: Pref
     }
 }
 
-#[expect(clippy::panic, reason = "what this route is for")]
 async fn panics() -> Reply<()> {
     tokio::task::yield_now().await;
     panic!("on purpose")

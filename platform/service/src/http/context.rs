@@ -249,6 +249,36 @@ mod tests {
         (enter(&settings(), &mut request), request)
     }
 
+    #[tokio::test]
+    async fn a_service_of_its_own_has_the_same_context() {
+        use axum::{body::Body, routing::get};
+        use http_body_util::BodyExt;
+        use tower::ServiceExt;
+
+        let router = axum::Router::new()
+            .route(
+                "/held",
+                get(|context: RequestContext| async move {
+                    let detail = context.request_id().to_owned();
+                    Problem::new(crate::errors::CONFLICT)
+                        .detail(detail)
+                        .header(header::ALLOW, HeaderValue::from_static("GET"))
+                }),
+            )
+            .layer(axum::middleware::from_fn_with_state(settings(), layer));
+        let request = Request::get("/held?x=1")
+            .header(CORRELATION_ID, "mine")
+            .body(Body::empty())
+            .unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.headers()[CORRELATION_ID], "mine");
+        assert_eq!(response.headers()[header::ALLOW], "GET");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["instance"], "/held");
+        assert_eq!(document["detail"], "mine");
+    }
+
     #[test]
     fn a_well_formed_correlation_id_is_kept_and_another_replaced() {
         let (context, _) = entered(&[("correlation-id", "order-7")]);

@@ -1,15 +1,21 @@
 //! What a request brings: its body, its query, the id in its path.
 
 use axum::{
+    body::HttpBody,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use recourse_event_store::{EventStore, Position};
 use serde::de::{DeserializeOwned, IgnoredAny, value::StrDeserializer};
 
 use super::context;
 use crate::{Problem, errors, position};
+
+/// How many times the limit of a body is read of one that is too large, so that its sender
+/// comes to read the answer: a connection closed with data unread is reset, and the answer
+/// lost with it.
+pub const SWALLOWED: usize = 4;
 
 /// A JSON body, read strictly: of the right media type, within the limit, one value and no
 /// more, every field of its type. A type that says `#[serde(deny_unknown_fields)]`, as each
@@ -29,16 +35,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             return Err(Problem::new(errors::UNSUPPORTED_MEDIA_TYPE));
         }
         let max_bytes = context::of(&parts).limits().max_body_bytes;
-        let bytes = match Limited::new(body, max_bytes).collect().await {
-            Ok(collected) => collected.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => return Err(too_large(max_bytes)),
-            Err(error) => {
-                tracing::debug!(error = %error, "a body broke off");
-                return Err(Problem::new(errors::MALFORMED_JSON).detail("the body broke off"));
-            }
-        };
+        let bytes = read_body(body, max_bytes).await?;
         read_json(&bytes).map(Self)
     }
+}
+
+async fn read_body(mut body: axum::body::Body, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let declared = HttpBody::size_hint(&body).lower().min(max_bytes as u64);
+    let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());
+    let mut total = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            tracing::debug!(error = %error, "a body broke off");
+            Problem::new(errors::MALFORMED_JSON).detail("the body broke off")
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        total = total.saturating_add(data.len());
+        if total <= max_bytes {
+            bytes.extend_from_slice(&data);
+        } else if total > max_bytes.saturating_mul(SWALLOWED) {
+            break;
+        }
+    }
+    if total > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    Ok(bytes)
 }
 
 /// What is said to a body over the limit.

@@ -34,7 +34,7 @@ mod reply;
 
 pub use command::{ClientCommand, IdempotencyKey, body_hash, client_command_id};
 pub use context::{Limits, RequestContext};
-pub use input::{Body, Id, MinPosition, NewId, Query, read_id, too_large};
+pub use input::{Body, Id, MinPosition, NewId, Query, SWALLOWED, read_id, too_large};
 pub use precondition::{Preconditions, etag};
 pub use prefer::{Prefer, wait};
 pub use reply::Reply;
