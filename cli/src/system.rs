@@ -231,7 +231,8 @@ impl System {
     }
 }
 
-/// An orchestrator of its own: several at once share the sagas by the revision of each.
+/// A further orchestrator. Several at once are settled by the revision of each saga's stream;
+/// each keeps rows of its own, so it wants `documents` that no other orchestrator has.
 ///
 /// # Errors
 /// Where the sagas in flight cannot be loaded.

@@ -56,6 +56,8 @@ pub(crate) struct Live {
     pub(crate) state: State,
     /// None where no definition here has the hash that it began with: left alone.
     pub(crate) definition: Option<Arc<Definition>>,
+    /// Where the last event that was loaded stands; the start for one that begins now.
+    pub(crate) position: Position,
     /// When its next timer is set for.
     pub(crate) timer: Option<DateTime<Utc>>,
     /// The unit of order, the trace and the last event, which what it writes inherits.
@@ -73,6 +75,7 @@ impl Live {
             stream: Definition::stream(saga),
             state: State::new(saga),
             definition: Some(definition),
+            position: Position::START,
             timer: None,
             origin: cause.clone(),
             pending: Vec::new(),
@@ -90,7 +93,7 @@ impl Live {
         let stream = Definition::stream(saga);
         let mut state = State::new(saga);
         let mut origin = None;
-        let mut from = 0;
+        let (mut from, mut position) = (0, Position::START);
         loop {
             let page = store
                 .read_stream(
@@ -108,7 +111,7 @@ impl Live {
                     None => origin.insert(Cause::of(event)?),
                 };
                 origin.event = event.event.id;
-                from = event.revision + 1;
+                (from, position) = (event.revision + 1, event.position);
             }
             if page.len() < PAGE {
                 break;
@@ -119,6 +122,7 @@ impl Live {
             definition: definition(state.definition_hash()),
             expected: ExpectedRevision::after(state.revision()),
             state,
+            position,
             timer: None,
             origin,
             pending: Vec::new(),

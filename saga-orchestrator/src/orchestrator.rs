@@ -25,7 +25,7 @@ use recourse_event_store::{
 };
 use recourse_saga::{Answer, Definition, Finding, Input, Status, Timer};
 use recourse_service::clock::Clock;
-use recourse_views::documents::Documents;
+use recourse_views::documents::{self, Documents};
 use serde::Deserialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -81,6 +81,15 @@ pub enum Error {
     /// The rows of the sagas in flight cannot be used.
     #[error(transparent)]
     InFlight(#[from] in_flight::Error),
+    /// An event says not whose it is, so there is no saga to park: whoever went on would lose
+    /// it to a saga that waits for it.
+    #[error("the metadata of the event at {position} cannot be read")]
+    Unreadable {
+        /// Which event.
+        position: Position,
+        /// What is wrong with it.
+        source: typed::Error,
+    },
     /// A saga can neither be moved nor parked: what comes after would be lost to it.
     #[error("the saga {saga} can be neither moved nor parked: {reason}")]
     Stuck {
@@ -290,7 +299,7 @@ impl Orchestrator {
     async fn take(&mut self, deliveries: Deliveries<Arc<RecordedEvent>>) -> Result<(), Error> {
         let mut work = Work::new();
         for event in &deliveries.messages {
-            self.read(event, &mut work);
+            self.read(event, &mut work)?;
         }
         self.feed(work).await?;
         self.considered = deliveries.considered;
@@ -298,17 +307,15 @@ impl Orchestrator {
     }
 
     /// What an event means to which sagas.
-    fn read(&self, event: &RecordedEvent, work: &mut Work) {
-        let (cause, metadata) = match Cause::of(event)
-            .and_then(|cause| Ok((cause, event.metadata()?)))
-        {
-            Ok(read) => read,
-            Err(error) => {
-                // Whose it is stands in the metadata: there is no saga to park.
-                tracing::error!(position = %event.position, %error, "an event's metadata cannot be read");
-                return;
-            }
-        };
+    fn read(&self, event: &RecordedEvent, work: &mut Work) -> Result<(), Error> {
+        let (cause, metadata) =
+            match Cause::of(event).and_then(|cause| Ok((cause, event.metadata()?))) {
+                Ok(read) => read,
+                Err(source) => {
+                    let position = event.position;
+                    return Err(Error::Unreadable { position, source });
+                }
+            };
         let mut found: Vec<(Uuid, Happening, Option<Arc<Definition>>)> = Vec::new();
         let unreadable = |error: &typed::Error| Happening::Unreadable {
             position: event.position,
@@ -321,11 +328,11 @@ impl Orchestrator {
                     let saga = definition.saga_id(event.event.id);
                     found.push((saga, Happening::Input(input), Some(Arc::clone(definition))));
                 }
-                Ok(_) => {}
-                Err(error) => {
+                Err(error) if is_current => {
                     let saga = definition.saga_id(event.event.id);
                     found.push((saga, unreadable(&error), Some(Arc::clone(definition))));
                 }
+                Ok(_) | Err(_) => {}
             }
             let cancelled = match definition.cancels(event) {
                 Ok(Some(cancel)) => Some((
@@ -362,6 +369,7 @@ impl Orchestrator {
                 starts,
             });
         }
+        Ok(())
     }
 
     /// The sagas of a definition that belong to a correlation: those that are live, and those
@@ -401,7 +409,7 @@ impl Orchestrator {
 
     /// Feeds the sagas, appends what follows, and again where somebody else was first.
     async fn feed(&mut self, mut work: Work) -> Result<(), Error> {
-        let mut conflicts = 0;
+        let (mut conflicts, mut failures) = (0, 0);
         while !work.is_empty() {
             let mut appends = Vec::new();
             let mut moved = Vec::new();
@@ -420,8 +428,12 @@ impl Orchestrator {
             for (saga, result) in moved.into_iter().zip(results) {
                 match result {
                     Ok(appended) => {
-                        // Without a position it is a repeat, which is no later than the head.
-                        self.effects = self.effects.max(appended.position.unwrap_or_default());
+                        let position = match appended.position {
+                            Some(position) => position,
+                            // A repeat of what stands somewhere before the head.
+                            None => self.store.appended().await?,
+                        };
+                        self.effects = self.effects.max(position);
                         self.settle(saga);
                     }
                     Err(AppendError::WrongExpectedRevision { .. }) => {
@@ -447,16 +459,19 @@ impl Orchestrator {
             }
             work = again;
             if unavailable {
-                tokio::time::sleep(self.backoff(conflicts)).await;
-            } else if conflicts >= self.options.max_conflicts
+                tokio::time::sleep(self.backoff(failures)).await;
+                failures += 1;
+                continue;
+            }
+            conflicts += 1;
+            if conflicts > self.options.max_conflicts
                 && let Some(saga) = work.keys().next()
             {
                 return Err(Error::Stuck {
                     saga: *saga,
-                    reason: format!("somebody else was first {conflicts} times"),
+                    reason: format!("somebody else was first {conflicts} times in a row"),
                 });
             }
-            conflicts = conflicts.saturating_add(1);
         }
         Ok(())
     }
@@ -531,11 +546,17 @@ impl Orchestrator {
         };
         let loaded = Live::load(&*self.store, saga, find).await;
         match loaded {
-            Ok(Some(live)) if live.state.is_ended() => {
-                self.ended.insert(saga);
-                Ok(None)
+            Ok(Some(live)) => {
+                // Somebody else may have written what is not durable yet.
+                self.effects = self.effects.max(live.position);
+                if live.state.is_ended() {
+                    self.ended.insert(saga);
+                    self.rows.ended(saga);
+                    return Ok(None);
+                }
+                Ok(Some(live))
             }
-            Ok(live) => Ok(live),
+            Ok(None) => Ok(None),
             Err(LiveError::Store(error)) => Err(Error::Store(error)),
             Err(error) => Err(Error::Stuck {
                 saga,
@@ -556,9 +577,7 @@ impl Orchestrator {
 
     /// Sets a saga's timer anew, or lets it go where it has ended.
     fn settle(&mut self, saga: Uuid) {
-        self.save_at.get_or_insert_with(|| {
-            Instant::now() + Duration::from_millis(self.options.save_interval_ms)
-        });
+        self.save_soon();
         let Some(live) = self.live.get_mut(&saga) else {
             return;
         };
@@ -689,7 +708,21 @@ impl Orchestrator {
         self.store
             .wait_durable(self.effects.max(considered))
             .await?;
-        Ok(self.rows.save(&*self.store, considered).await?)
+        match self.rows.save(&*self.store, considered).await {
+            Err(in_flight::Error::Documents(error @ documents::Error::Unavailable(_))) => {
+                // A restart reads more of the log; nothing else depends on it.
+                tracing::warn!(%error, "the rows of the sagas in flight were not saved");
+                self.save_soon();
+                Ok(())
+            }
+            saved => Ok(saved?),
+        }
+    }
+
+    fn save_soon(&mut self) {
+        let interval = Duration::from_millis(self.options.save_interval_ms);
+        self.save_at
+            .get_or_insert_with(|| Instant::now() + interval);
     }
 
     fn backoff(&self, failures: u32) -> Duration {
@@ -762,8 +795,9 @@ fn is_fatal(error: &BusError) -> bool {
         BusError::Store(error) => {
             !matches!(error, StoreError::Unavailable(_) | StoreError::Full(_))
         }
-        BusError::Checkpoint { .. } => true,
-        BusError::Gap { .. } | BusError::Malformed { .. } => false,
+
+        BusError::Checkpoint { .. } | BusError::Malformed { .. } => true,
+        BusError::Gap { .. } => false,
     }
 }
 

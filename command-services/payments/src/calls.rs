@@ -28,7 +28,7 @@ const NAME: &str = "payments-open-intents";
 const PAGE: usize = 256;
 
 /// What the checkpoint keeps besides its position: the payments with an open intent there.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Open {
     streams: BTreeSet<StreamName>,
 }
@@ -127,8 +127,11 @@ impl Calls {
         };
         checkpoint.verify(&*self.store, NAME).await?;
         self.considered = checkpoint.position;
-        let open = checkpoint.state.and_then(|state| state.read::<Open>().ok());
-        for stream in open.into_iter().flat_map(|open| open.streams) {
+        let open: Open = match checkpoint.state {
+            Some(state) => state.read()?,
+            None => Open::default(),
+        };
+        for stream in open.streams {
             self.look(&stream).await?;
         }
         tracing::info!(open = self.open.len(), "resuming open intents");
@@ -194,9 +197,7 @@ impl Calls {
             self.open.remove(stream)
         };
         if is_changed {
-            self.save_at.get_or_insert_with(|| {
-                Instant::now() + Duration::from_millis(self.options.save_interval_ms)
-            });
+            self.save_soon();
         }
         let Some(last) = last else { return Ok(()) };
         for call in state.calls() {
@@ -243,9 +244,20 @@ impl Calls {
         let open = Open {
             streams: self.open.clone(),
         };
-        let state = Json::write(&open).ok();
+        let state = Some(Json::write(&open)?);
         let checkpoint = Checkpoint::at(&*self.store, self.considered, state).await?;
-        Ok(self.checkpoints.save(NAME, checkpoint).await?)
+        if let Err(error) = self.checkpoints.save(NAME, checkpoint).await {
+            // A restart reads more of the log; nothing else depends on it.
+            tracing::warn!(%error, "the open intents were not saved");
+            self.save_soon();
+        }
+        Ok(())
+    }
+
+    fn save_soon(&mut self) {
+        let interval = Duration::from_millis(self.options.save_interval_ms);
+        self.save_at
+            .get_or_insert_with(|| Instant::now() + interval);
     }
 }
 

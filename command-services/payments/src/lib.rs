@@ -71,9 +71,13 @@ pub enum Error {
     /// The set of open intents cannot be kept or believed.
     #[error("the open intents cannot be kept")]
     Checkpoint(#[from] BusError),
-    /// The same, where it is written.
-    #[error("the open intents cannot be kept")]
+
+    /// The same, where it is read.
+    #[error("the open intents cannot be read")]
     Checkpoints(#[from] recourse_bus::CheckpointsError),
+    /// What is kept is not the set of open intents.
+    #[error("the set of open intents is damaged: restore it with the log from the same backup")]
+    Damaged(#[from] serde_json::Error),
     /// A payment's stream is not what it must be.
     #[error("a payment's event cannot be read")]
     Event(#[from] recourse_event_store::typed::Error),

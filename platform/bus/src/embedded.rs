@@ -300,11 +300,13 @@ impl Commands {
         let position = self.committed.min(self.tail.store.durable());
         if position > self.saved {
             let checkpoint = Checkpoint::at(&*self.tail.store, position, None).await?;
-            self.checkpoints
-                .save(&self.group, checkpoint)
-                .await
-                .map_err(|error| unusable(&self.group, &error))?;
-            self.saved = position;
+            match self.checkpoints.save(&self.group, checkpoint).await {
+                Ok(()) => self.saved = position,
+                // A restart reads more of the log; nothing else depends on it.
+                Err(error) => {
+                    tracing::warn!(group = self.group, %error, "a checkpoint was not saved");
+                }
+            }
         }
         self.commits = 0;
         self.save_at = if self.saved < self.committed {

@@ -249,8 +249,10 @@ impl<A: Aggregate> Worker<A> {
     fn lose_the_bus(&mut self, error: BusError) -> Result<(), WorkerError> {
         let is_fatal = match &error {
             BusError::Store(error) => is_fatal(error),
-            BusError::Checkpoint { .. } => true,
-            BusError::Gap { .. } | BusError::Malformed { .. } => false,
+
+            // Whoever went on would lose a command that its saga waits for.
+            BusError::Checkpoint { .. } | BusError::Malformed { .. } => true,
+            BusError::Gap { .. } => false,
         };
         if is_fatal {
             return Err(WorkerError::Bus(error));
