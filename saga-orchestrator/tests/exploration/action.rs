@@ -7,8 +7,9 @@ use recourse_saga::{Answer, Direction};
 use uuid::Uuid;
 
 use crate::{
+    participants::LoggedAnswer,
     provider::{Fate, Verdict},
-    world::{LoggedAnswer, Target, World},
+    world::{Target, World},
 };
 
 /// What can happen.

@@ -15,8 +15,10 @@
 )]
 
 mod action;
+mod calls;
 mod checks;
 mod model;
+mod participants;
 mod provider;
 mod rules;
 mod world;

@@ -3,7 +3,6 @@
 use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use recourse_cqrs::SagaCommand;
-use recourse_domain::payment::{Operation, Outcome, ProviderCall, RecordOutcome};
 use recourse_event_store::Position;
 use recourse_saga::{
     Definition, Direction, Event, Finding, Input, Rules, Status, Timer, explore::Model, react_under,
@@ -12,10 +11,12 @@ use uuid::Uuid;
 
 use crate::{
     action::{Action, name, words},
+    calls::fates,
     checks::{check_attention, check_end, check_money, check_stock},
+    participants::{LoggedAnswer, Shared},
     provider::{Fate, Provider, Verdict},
     rules::{Habit, Without},
-    world::{Budget, Cancellation, LoggedAnswer, NOW, Shared, Target, World},
+    world::{Budget, Cancellation, NOW, Target, World},
 };
 
 pub struct Orders {
@@ -357,117 +358,4 @@ impl Orders {
         world.flagged_at = world.saga.revision();
         Ok(())
     }
-
-    fn call(
-        &self,
-        mut world: World,
-        operation: Operation,
-        fate: Fate,
-    ) -> Result<Option<World>, String> {
-        let call = world
-            .payment
-            .state()
-            .calls()
-            .find(|call| call.operation == operation);
-        let Some(call) = call else {
-            return Ok(None);
-        };
-        let again =
-            self.without == Without::Habit(Habit::UnknownIsRepeatedUnderItsKey) && call.is_unknown;
-        let key = if again {
-            Uuid::new_v5(&call.key, b"again")
-        } else {
-            call.key
-        };
-        let mut provider = Provider::clone(&world.provider);
-        let unknown = Outcome::Unknown {
-            detail: "no answer".to_owned(),
-        };
-        let mut request = |verdict: Verdict| {
-            let must = matches!(operation, Operation::Capture | Operation::Void);
-            world.refused_for_good |= must && verdict == Verdict::RefusedForGood;
-            if verdict == Verdict::RefusedForNow && provider.verdict(key).is_none() {
-                world.budget.refusals -= 1;
-            }
-            provider.request(operation, key, verdict)
-        };
-        let outcome = match fate {
-            Fate::Answered(verdict) => Some(request(verdict)),
-            Fate::LostReply(verdict) => {
-                request(verdict);
-                world.budget.unknowns -= 1;
-                Some(unknown)
-            }
-            Fate::NeverArrived => {
-                world.budget.unknowns -= 1;
-                Some(unknown)
-            }
-            Fate::Late => {
-                provider.send_late(operation, key);
-                world.budget.unknowns -= 1;
-                Some(unknown)
-            }
-            Fate::Crash(verdict) => {
-                request(verdict);
-                world.budget.crashes -= 1;
-                None
-            }
-        };
-        world.provider = Shared::new(provider.clone(), provider);
-        if let Some(outcome) = outcome {
-            let outcome = self.told(outcome);
-            world.record(RecordOutcome {
-                operation,
-                key: call.key,
-                outcome,
-            })?;
-        }
-        Ok(Some(world))
-    }
-
-    fn told(&self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Unknown { detail }
-                if self.without == Without::Habit(Habit::UnknownIsNoAnswer) =>
-            {
-                Outcome::Refused {
-                    code: "unknown".to_owned(),
-                    detail,
-                    is_final: true,
-                }
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-/// Everything else that may become of a call.
-fn fates(world: &World, call: &ProviderCall) -> Vec<Fate> {
-    let budget = &world.budget;
-    let mut fates = Vec::new();
-    if let Some(verdict) = world.provider.verdict(call.key) {
-        if budget.unknowns > 0 && !call.is_unknown {
-            fates.push(Fate::LostReply(verdict));
-        }
-        return fates;
-    }
-    fates.push(Fate::Answered(Verdict::RefusedForGood));
-    if budget.refusals > 0 {
-        fates.push(Fate::Answered(Verdict::RefusedForNow));
-    }
-    if budget.unknowns > 0 {
-        fates.push(Fate::LostReply(Verdict::Applied));
-        fates.push(Fate::LostReply(Verdict::RefusedForGood));
-        if !call.is_unknown {
-            fates.push(Fate::NeverArrived);
-        }
-        if !world.provider.late().any(|key| key == call.key) {
-            fates.push(Fate::Late);
-        }
-    }
-    if budget.crashes > 0 {
-        fates.push(Fate::Crash(Verdict::Applied));
-        fates.push(Fate::Crash(Verdict::RefusedForGood));
-    }
-    fates
 }
