@@ -65,9 +65,8 @@ impl Reaction<'_> {
             }
             Next::End(end) => events.extend([Event::Answered(answered), end]),
         }
-        if let Verdict::Stuck(why) = verdict
-            && !self.state.has_attention()
-        {
+        // Said even where the saga needs attention already: this is why it stays so.
+        if let Verdict::Stuck(why) = verdict {
             events.push(Event::AttentionNeeded(AttentionNeeded { why }));
         }
         Ok(events)
