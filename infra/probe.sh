@@ -28,7 +28,7 @@ order() { # TOKEN QUANTITY
         --header 'Prefer: wait=20'
 }
 
-expect 'the process is healthy' ok "$(call GET /healthz)"
+expect 'the process is healthy' '"up"' "$(call GET /healthz)"
 call PUT "/v1/products/$sku" '{"name":"Tea","price":{"amount_minor":1999,"currency":"EUR"},"active":true}' >/dev/null
 call POST "/v1/stock/$sku/receipts" '{"quantity":10,"reference":"delivery-1"}' >/dev/null
 expect 'an order completes' '"status":"completed"' "$(order tok_visa 2)"

@@ -113,7 +113,22 @@ fn a_seed_gives_the_same_log_to_the_byte() {
     let (first, log) = run(7);
     let (second, again) = run(7);
     assert_eq!(first, second);
-    assert!(log == again, "the second run of a seed gave another log");
+    if let Some(at) = log.iter().zip(&again).position(|(one, other)| one != other) {
+        let around = |log: &[u8]| {
+            let from = at.saturating_sub(600);
+            String::from_utf8_lossy(&log[from..log.len().min(at + 300)]).into_owned()
+        };
+        panic!(
+            "byte {at} of the log differs:\n{}\n\n{}",
+            around(&log),
+            around(&again)
+        );
+    }
+    assert_eq!(
+        log.len(),
+        again.len(),
+        "one log goes on where the other ends"
+    );
     let (_, other) = run(8);
     assert!(log != other, "another seed gave the same log");
 }
@@ -160,9 +175,21 @@ struct Front {
 
 /// The processes that run now.
 struct Running {
-    process: JoinSet<()>,
-    second_orchestrator: JoinSet<()>,
+    process: JoinSet<Result<(), system::Error>>,
+    second_orchestrator: JoinSet<Result<(), recourse_saga_orchestrator::Error>>,
     engines: Engines,
+}
+
+impl Running {
+    /// A process ends by a crash of ours and by nothing else.
+    fn is_alive(&mut self, seed: u64) {
+        if let Some(ended) = self.process.try_join_next() {
+            panic!("seed {seed}: the process ended by itself: {ended:?}");
+        }
+        if let Some(ended) = self.second_orchestrator.try_join_next() {
+            panic!("seed {seed}: the second orchestrator ended by itself: {ended:?}");
+        }
+    }
 }
 
 impl World {
@@ -208,6 +235,7 @@ impl World {
         }
         for crash in 0..CRASHES {
             self.pass(200, 4_000).await;
+            running.is_alive(self.seed);
             if crash % 3 == 2 {
                 running.second_orchestrator.shutdown().await;
                 self.tally.orchestrator_crashes += 1;
@@ -221,6 +249,7 @@ impl World {
             self.tally.answers_lost += ended.unwrap();
         }
         self.settle().await;
+        running.is_alive(self.seed);
         self.check(&acknowledged).await;
         drop(running);
         (self.tally, self.store.dump())
@@ -238,6 +267,9 @@ impl World {
     }
 
     async fn crash(&mut self, running: Running) -> Running {
+        // Between two syncs, so that what is appended and not durable is lost.
+        let unsynced = self.draw.next_u64() % 12;
+        tokio::time::sleep(Duration::from_millis(unsynced)).await;
         *self.front.gateway.lock().unwrap() = None;
         let appended = self.store.appended().await.unwrap();
         self.tally.crashes += 1;
@@ -288,9 +320,7 @@ impl World {
             .unwrap();
         *self.front.gateway.lock().unwrap() = Some(gateway);
         let mut process = JoinSet::new();
-        process.spawn(async move {
-            system.run(CancellationToken::new()).await.unwrap();
-        });
+        process.spawn(system.run(CancellationToken::new()));
         let mut running = Running {
             process,
             second_orchestrator: JoinSet::new(),
@@ -309,9 +339,9 @@ impl World {
         let orchestrator = system::orchestrator(&engines, &system::Options::default())
             .await
             .unwrap();
-        running.second_orchestrator.spawn(async move {
-            orchestrator.run(CancellationToken::new()).await.unwrap();
-        });
+        running
+            .second_orchestrator
+            .spawn(orchestrator.run(CancellationToken::new()));
     }
 
     /// Nothing goes wrong any more; everything must settle within its deadlines.

@@ -31,7 +31,7 @@ impl Aggregate for Product {
     }
 
     fn refused(refusal: &Self::Refusal) -> Refused {
-        refused(refusal.code(), refusal, false)
+        refused(refusal.code(), refusal, refusal.is_final())
     }
 }
 
@@ -59,7 +59,7 @@ impl Aggregate for Stock {
     }
 
     fn refused(refusal: &Self::Refusal) -> Refused {
-        refused(refusal.code(), refusal, false)
+        refused(refusal.code(), refusal, refusal.is_final())
     }
 }
 
@@ -86,7 +86,7 @@ impl Aggregate for Order {
     }
 
     fn refused(refusal: &Self::Refusal) -> Refused {
-        refused(refusal.code(), refusal, false)
+        refused(refusal.code(), refusal, refusal.is_final())
     }
 }
 

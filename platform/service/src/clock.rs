@@ -1,6 +1,6 @@
 //! What time it is, as a thing that is handed in.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::Instant;
 
 /// Tells the time.
@@ -9,7 +9,7 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
 }
 
-/// The machine's clock.
+/// The machine's clock, to the microsecond.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -19,12 +19,13 @@ impl Clock for SystemClock {
         reason = "the one place that reads the wall clock"
     )]
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        Utc::now().trunc_subsecs(6)
     }
 }
 
 /// A clock that moves with tokio's own, so that a test which pauses or advances that one moves
-/// this one too. For simulation and tests.
+/// this one too. For simulation and tests. To the millisecond, as tokio's timers are: what lies
+/// below depends on when the runtime was made.
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock {
     origin: DateTime<Utc>,
@@ -48,6 +49,7 @@ impl Clock for TokioClock {
             .ok()
             .and_then(|elapsed| self.origin.checked_add_signed(elapsed))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            .trunc_subsecs(3)
     }
 }
 
