@@ -6,9 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_event_store::{
-    Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, Visibility,
-};
+use recourse_event_store::{CheckpointError, EventStore, LogId, Position};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -83,10 +81,11 @@ impl Checkpoint {
         position: Position,
         state: Option<Json>,
     ) -> Result<Self, BusError> {
+        let at = recourse_event_store::Checkpoint::at(store, position).await?;
         Ok(Self {
-            log: store.log_id(),
-            position,
-            event_id: event_at(store, position).await?,
+            log: at.log,
+            position: at.position,
+            event_id: at.event_id,
             state,
         })
     }
@@ -98,78 +97,17 @@ impl Checkpoint {
     /// [`BusError::Checkpoint`] with what to do where it is not to be believed, as after the
     /// restore of a backup; [`BusError::Store`] where the store cannot say.
     pub async fn verify(&self, store: &dyn EventStore, name: &str) -> Result<(), BusError> {
-        let refused = |reason: String| {
-            Err(BusError::Checkpoint {
-                group: name.to_owned(),
-                reason: format!(
-                    "{reason}; restore the log and the checkpoints from the same backup, or, \
-                     once what this consumer wrote is known to come from the log as it is now, \
-                     delete the checkpoint to let it start over from the beginning"
-                ),
-            })
+        let at = recourse_event_store::Checkpoint {
+            log: self.log,
+            position: self.position,
+            event_id: self.event_id,
         };
-        if self.log != store.log_id() {
-            return refused(format!(
-                "it was kept for the log {} and this is the log {}",
-                self.log,
-                store.log_id()
-            ));
-        }
-        // Only what is durable is ever checkpointed, so a log that ends before it lost events.
-        let durable = store.durable();
-        if self.position > durable {
-            return refused(format!(
-                "it stands at {}, ahead of the log, which is durable up to {durable}",
-                self.position
-            ));
-        }
-        let there = event_at(store, self.position).await?;
-        if there != self.event_id {
-            let name_of = |id: Option<Uuid>| id.map_or("no event".to_owned(), |id| id.to_string());
-            return refused(format!(
-                "at {} it saw {} and the log has {}",
-                self.position,
-                name_of(self.event_id),
-                name_of(there)
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// The id of the last event of ours at or before a position.
-async fn event_at(store: &dyn EventStore, position: Position) -> Result<Option<Uuid>, BusError> {
-    // A position is opaque, so the one after it cannot be made up: read the event before it,
-    // and from there the next one, which is at the position or past it.
-    let before = match position {
-        Position::START => return Ok(None),
-        position => one_event(store, Some(position), Direction::Backward).await?,
-    };
-    let from = before.as_ref().map(|event| event.position);
-    let at = one_event(store, from, Direction::Forward).await?;
-    let at = at.filter(|event| event.position <= position);
-    Ok(at.or(before).map(|event| event.event.id))
-}
-
-/// The event next to a position.
-async fn one_event(
-    store: &dyn EventStore,
-    mut from: Option<Position>,
-    direction: Direction,
-) -> Result<Option<Arc<RecordedEvent>>, BusError> {
-    loop {
-        let batch = store
-            .read_all(Read {
-                from,
-                direction,
-                visibility: Visibility::Appended,
-                filter: Filter::All,
-                max_events: 1,
-            })
-            .await?;
-        if batch.at_end || !batch.events.is_empty() {
-            return Ok(batch.events.first().cloned());
-        }
-        from = Some(batch.considered);
+        at.verify(store, name).await.map_err(|error| match error {
+            CheckpointError::Store { source, .. } => BusError::Store(source),
+            refused @ CheckpointError::Refused { .. } => BusError::Checkpoint {
+                group: name.to_owned(),
+                reason: refused.to_string(),
+            },
+        })
     }
 }

@@ -16,6 +16,7 @@
 //! enter another file before [`EventStore::wait_durable`] covers everything it was derived
 //! from.** A store whose append is durable by itself (EventStoreDB) answers at once.
 
+mod checkpoint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod embedded;
@@ -26,6 +27,7 @@ mod position;
 mod stream;
 pub mod typed;
 
+pub use checkpoint::{Checkpoint, CheckpointError};
 pub use event::{Answered, Metadata, NewEvent, RecordedEvent, Refused, Taken};
 pub use port::{
     Append, AppendError, Appended, Batch, Direction, EventStore, ExpectedRevision, Filter, Read,

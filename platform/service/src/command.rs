@@ -5,7 +5,7 @@ use std::sync::Arc;
 use recourse_cqrs::{
     Aggregate, ClientCommand, Error, Handle, Origin, Outcome, Precondition, SendError,
 };
-use recourse_event_store::{EventStore, Position, StreamName};
+use recourse_event_store::{EventStore, StreamName};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -98,13 +98,8 @@ impl<A: Aggregate> Commands<A> {
         command: A::Command,
         client: ClientCommand,
     ) -> Result<Outcome<A>, Problem> {
-        let result = self.send(stream, command, client).await;
-        let seen = match &result {
-            Ok(outcome) => outcome.position.max(outcome.tracked.position()),
-            Err(error) => seen(error),
-        };
-        self.store.wait_durable(seen).await?;
-        result.map_err(|error| self.problem(error))
+        let sent = self.send(stream, command, client).await;
+        sent.map_err(|error| self.problem(error))
     }
 
     /// The same under `If-Match` and `If-None-Match`, which are held against the aggregate as
@@ -125,34 +120,23 @@ impl<A: Aggregate> Commands<A> {
         let loaded = self.handle.repository().load(&stream).await;
         let mut revision = loaded.map_err(|error| unreadable(&error))?.revision();
         loop {
-            // Whoever repeats an accepted command finds it, whatever came after it.
             client.precondition = match (preconditions.check(revision), revision) {
+                // Sent all the same: whoever repeats an accepted command finds it, whatever
+                // came after it.
                 (Err(_), _) => Precondition::Revision(u64::MAX),
                 (Ok(()), None) => Precondition::Absent,
                 (Ok(()), Some(revision)) => Precondition::Revision(revision),
             };
-            let result = self
-                .send(stream.clone(), command.clone(), client.clone())
-                .await;
-            match result {
-                Err(SendError::Failed(Error::PreconditionFailed { actual, seen })) => {
-                    if preconditions.check(actual).is_ok() && actual != revision {
-                        revision = actual;
-                        continue;
-                    }
-                    self.store.wait_durable(seen).await?;
+            let sent = self.send(stream.clone(), command.clone(), client.clone());
+            match sent.await {
+                Err(SendError::Failed(Error::PreconditionFailed { actual, .. })) => {
                     preconditions.check(actual)?;
-                    return Err(Problem::new(errors::CONFLICT));
+                    if actual == revision {
+                        return Err(Problem::new(errors::CONFLICT));
+                    }
+                    revision = actual;
                 }
-                Err(error) => {
-                    self.store.wait_durable(seen(&error)).await?;
-                    return Err(self.problem(error));
-                }
-                Ok(outcome) => {
-                    let seen = outcome.position.max(outcome.tracked.position());
-                    self.store.wait_durable(seen).await?;
-                    return Ok(outcome);
-                }
+                sent => return sent.map_err(|error| self.problem(error)),
             }
         }
     }
@@ -163,9 +147,12 @@ impl<A: Aggregate> Commands<A> {
         command: A::Command,
         client: ClientCommand,
     ) -> Result<Outcome<A>, SendError<A::Refusal>> {
-        self.handle
-            .send(stream, command, Origin::Client(client))
-            .await
+        let origin = Origin::Client(client);
+        let outcome = self.handle.send_durably(stream, command, origin).await?;
+        // Others of the same batch may have moved the aggregate on, and it is what is shown.
+        let shown = self.store.wait_durable(outcome.tracked.position()).await;
+        shown.map_err(Error::Store)?;
+        Ok(outcome)
     }
 
     fn problem(&self, error: SendError<A::Refusal>) -> Problem {
@@ -204,17 +191,5 @@ pub fn unreadable(error: &recourse_cqrs::LoadError) -> Problem {
             tracing::error!(%error, "an aggregate could not be loaded");
             Problem::new(errors::INTERNAL)
         }
-    }
-}
-
-/// What a failure was derived from.
-fn seen<R: std::error::Error>(error: &SendError<R>) -> Position {
-    match error {
-        SendError::Failed(
-            Error::Refused { seen, .. }
-            | Error::IdempotencyKeyReused { seen }
-            | Error::PreconditionFailed { seen, .. },
-        ) => *seen,
-        _ => Position::START,
     }
 }

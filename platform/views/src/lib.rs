@@ -12,9 +12,8 @@
 //! that holds them; [`sqlite`] and [`memory`] are its adapters.
 //!
 //! A view that a restored backup left ahead of, or beside, the log is refused with what to do
-//! ([`Checkpoint::verify`]), never silently carried on.
+//! ([`Checkpoint::verify`](recourse_event_store::Checkpoint::verify)), never silently carried on.
 
-mod checkpoint;
 #[cfg(test)]
 mod conformance;
 mod considered;
@@ -27,7 +26,7 @@ mod rows;
 pub mod sqlite;
 pub mod verify;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
 pub use considered::Considered;
 pub use projection::{Projection, ProjectionError, fold_in_memory};
 pub use projector::Projector;
+pub use recourse_event_store::{Checkpoint, CheckpointError};

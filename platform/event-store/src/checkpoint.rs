@@ -1,20 +1,21 @@
-//! How far a view has come, and whether the log still is what it was then.
+//! How far somebody has come in a log, and whether the log still is what it was then.
 
 use std::sync::Arc;
 
-use recourse_event_store::{
-    Batch, Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, StoreError,
-    Visibility,
-};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How far a view has considered a log.
+use crate::{
+    Batch, Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, StoreError,
+    Visibility,
+};
+
+/// How far somebody (a view, a consumer) has considered a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The log. A position says nothing without it.
     pub log: LogId,
-    /// Everything up to here is in the rows.
+    /// Everything up to here has had its effect there.
     pub position: Position,
     /// The id of the last event of ours at or before `position`: the checkpoint is believed
     /// only while that event is there. None where the log was empty up to there.
@@ -25,22 +26,22 @@ pub struct Checkpoint {
 /// Why a checkpoint is not believed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// The log is not the one that the view was made from.
+    /// The log is not the one that it was made from.
     #[error(
-        "the view `{view}` does not belong to this log: {reason}. Restore the log and the views \
-         from the same backup, or delete the view's files: it is then filled again from the log"
+        "`{owner}` does not belong to this log: {reason}. Restore both from the same backup, or \
+         delete `{owner}`, which is then made again from the log's beginning"
     )]
     Refused {
-        /// Which view.
-        view: String,
+        /// Whose it is.
+        owner: String,
         /// What does not fit.
         reason: String,
     },
     /// The store cannot say.
-    #[error("the event store cannot say whether the checkpoint of `{view}` holds")]
+    #[error("the event store cannot say whether the checkpoint of `{owner}` holds")]
     Store {
-        /// Which view.
-        view: String,
+        /// Whose it is.
+        owner: String,
         /// What is wrong with it.
         source: StoreError,
     },
@@ -63,15 +64,27 @@ impl Checkpoint {
         })
     }
 
+    /// The checkpoint of who has considered `store` up to `position`.
+    ///
+    /// # Errors
+    /// Where the store cannot say which event is there.
+    pub async fn at(store: &dyn EventStore, position: Position) -> Result<Self, StoreError> {
+        Ok(Self {
+            log: store.log_id(),
+            position,
+            event_id: event_at(store, position).await?,
+        })
+    }
+
     /// Holds the checkpoint against the log: the same log, reaching as far, with the same
     /// event there.
     ///
     /// # Errors
     /// [`CheckpointError::Refused`] with what to do, as after the restore of a backup.
-    pub async fn verify(&self, store: &dyn EventStore, view: &str) -> Result<(), CheckpointError> {
+    pub async fn verify(&self, store: &dyn EventStore, owner: &str) -> Result<(), CheckpointError> {
         let refused = |reason: String| {
             Err(CheckpointError::Refused {
-                view: view.to_owned(),
+                owner: owner.to_owned(),
                 reason,
             })
         };
@@ -79,7 +92,7 @@ impl Checkpoint {
             let log = store.log_id();
             return refused(format!("it was made from {}, and this is {log}", self.log));
         }
-        // A view takes in only what is durable, so a log that ends before it lost events.
+        // Only what is durable is ever checkpointed, so a log that ends before it lost events.
         let durable = store.durable();
         if self.position > durable {
             return refused(format!(
@@ -91,7 +104,7 @@ impl Checkpoint {
             event_at(store, self.position)
                 .await
                 .map_err(|source| CheckpointError::Store {
-                    view: view.to_owned(),
+                    owner: owner.to_owned(),
                     source,
                 })?;
         if there != self.event_id {
@@ -146,9 +159,8 @@ async fn one_event(
 
 #[cfg(test)]
 mod tests {
-    use recourse_event_store::{Append, ExpectedRevision, NewEvent, StreamName, memory::Store};
-
     use super::*;
+    use crate::{Append, ExpectedRevision, NewEvent, StreamName, memory::Store};
 
     const LOG: LogId = LogId(Uuid::from_u128(1));
 
