@@ -11,6 +11,7 @@ use hyper::{
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
+use recourse_event_store::Position;
 use tokio::net::TcpStream;
 
 /// The most bytes of an answer's body.
@@ -76,6 +77,13 @@ impl Answer {
     /// A header's text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Where the answer stands in the log. To clients the token is opaque; this one belongs to
+    /// the server and knows that the log's tag follows the position.
+    pub(crate) fn position(&self) -> Option<Position> {
+        let token = self.header("recourse-position")?;
+        token.split('-').next()?.parse().ok()
     }
 }
 

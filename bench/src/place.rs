@@ -98,7 +98,7 @@ pub(crate) async fn place(
 
 fn placed(answer: &Answer) -> Option<(Placed, recourse_event_store::Position)> {
     let placed = serde_json::from_slice(&answer.body).ok()?;
-    let position = answer.header("recourse-position")?.parse().ok()?;
+    let position = answer.position()?;
     Some((placed, position))
 }
 

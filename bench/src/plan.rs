@@ -159,9 +159,7 @@ async fn accepted(
             body: String::from_utf8_lossy(&answer.body).into_owned(),
         });
     }
-    Ok(answer
-        .header("recourse-position")
-        .and_then(|text| text.parse().ok()))
+    Ok(answer.position())
 }
 
 #[cfg(test)]
