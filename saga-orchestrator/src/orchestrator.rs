@@ -240,8 +240,8 @@ impl Orchestrator {
             match driven {
                 None => break,
                 Some(Ok(())) => {}
-                Some(Err(Error::Bus(error))) if !is_fatal(&error) => {
-                    tracing::warn!(%error, "the bus was lost");
+                Some(Err(error)) if is_passing(&error) => {
+                    tracing::warn!(error = with_sources(&error), "reading was cut short");
                     let pause = self.backoff(failures);
                     failures += 1;
                     if shutdown
@@ -431,7 +431,7 @@ impl Orchestrator {
                         let position = match appended.position {
                             Some(position) => position,
                             // A repeat of what stands somewhere before the head.
-                            None => self.store.appended().await?,
+                            None => self.head().await?,
                         };
                         self.effects = self.effects.max(position);
                         self.settle(saga);
@@ -544,7 +544,18 @@ impl Orchestrator {
                 .find(|definition| definition.hash() == hash)
                 .map(Arc::clone)
         };
-        let loaded = Live::load(&*self.store, saga, find).await;
+        let mut failures = 0;
+        // Its inputs are in hand and others may have moved already: none is given up half way.
+        let loaded = loop {
+            match Live::load(&*self.store, saga, find).await {
+                Err(LiveError::Store(StoreError::Unavailable(reason))) => {
+                    tracing::warn!(%saga, reason, "a saga cannot be loaded for now");
+                    tokio::time::sleep(self.backoff(failures)).await;
+                    failures += 1;
+                }
+                loaded => break loaded,
+            }
+        };
         match loaded {
             Ok(Some(live)) => {
                 // Somebody else may have written what is not durable yet.
@@ -562,6 +573,21 @@ impl Orchestrator {
                 saga,
                 reason: with_sources(&error),
             }),
+        }
+    }
+
+    /// The position of the last event, however long it takes to learn.
+    async fn head(&self) -> Result<Position, StoreError> {
+        let mut failures = 0;
+        loop {
+            match self.store.appended().await {
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::warn!(reason, "the head of the log is not known for now");
+                    tokio::time::sleep(self.backoff(failures)).await;
+                    failures += 1;
+                }
+                known => return known,
+            }
         }
     }
 
@@ -704,19 +730,23 @@ impl Orchestrator {
         if !self.rows.is_changed() {
             return Ok(());
         }
-        let considered = self.considered;
-        self.store
-            .wait_durable(self.effects.max(considered))
-            .await?;
-        match self.rows.save(&*self.store, considered).await {
-            Err(in_flight::Error::Documents(error @ documents::Error::Unavailable(_))) => {
+        match self.save_rows().await {
+            Err(error) if is_passing(&error) => {
                 // A restart reads more of the log; nothing else depends on it.
-                tracing::warn!(%error, "the rows of the sagas in flight were not saved");
+                let error = with_sources(&error);
+                tracing::warn!(error, "the rows of the sagas in flight were not saved");
                 self.save_soon();
                 Ok(())
             }
-            saved => Ok(saved?),
+            saved => saved,
         }
+    }
+
+    async fn save_rows(&mut self) -> Result<(), Error> {
+        let considered = self.considered;
+        let effects = self.effects.max(considered);
+        self.store.wait_durable(effects).await?;
+        Ok(self.rows.save(&*self.store, considered).await?)
     }
 
     fn save_soon(&mut self) {
@@ -789,16 +819,26 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Whether time does not mend it.
-fn is_fatal(error: &BusError) -> bool {
+/// Whether time mends it.
+fn is_passing(error: &Error) -> bool {
     match error {
-        BusError::Store(error) => {
-            !matches!(error, StoreError::Unavailable(_) | StoreError::Full(_))
+        Error::Store(error) => is_store_passing(error),
+        Error::Bus(error) | Error::InFlight(in_flight::Error::Position(error)) => match error {
+            BusError::Store(error) => is_store_passing(error),
+            BusError::Gap { .. } => true,
+            BusError::Checkpoint { .. } | BusError::Malformed { .. } => false,
+        },
+        Error::InFlight(in_flight::Error::Documents(error)) => {
+            matches!(error, documents::Error::Unavailable(_))
         }
-
-        BusError::Checkpoint { .. } | BusError::Malformed { .. } => true,
-        BusError::Gap { .. } => false,
+        Error::InFlight(in_flight::Error::Checkpoint(_))
+        | Error::Unreadable { .. }
+        | Error::Stuck { .. } => false,
     }
+}
+
+fn is_store_passing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::Full(_))
 }
 
 fn with_sources(error: &dyn std::error::Error) -> String {
