@@ -482,7 +482,8 @@ impl Orchestrator {
         saga: Uuid,
         happened: &[Fed],
     ) -> Result<Option<recourse_event_store::Append>, Error> {
-        if !self.live.contains_key(&saga) {
+        let is_loaded_anew = !self.live.contains_key(&saga);
+        if is_loaded_anew {
             if self.ended.contains(saga) {
                 return Ok(None);
             }
@@ -509,6 +510,10 @@ impl Orchestrator {
             return Ok(None);
         };
         for fed in happened {
+            // Time asked by what the saga was. Its timers are set anew, and are due or not.
+            if is_loaded_anew && fed.cause.is_none() {
+                continue;
+            }
             let cause = fed.cause.clone().unwrap_or_else(|| live.time());
             let (position, error) = match &fed.happening {
                 Happening::Input(input) => {
