@@ -568,6 +568,7 @@ impl Orchestrator {
                 if live.state.is_ended() {
                     self.ended.insert(saga);
                     self.rows.ended(saga);
+                    self.save_soon();
                     return Ok(None);
                 }
                 Ok(Some(live))
