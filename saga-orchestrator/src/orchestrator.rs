@@ -44,6 +44,9 @@ pub struct Options {
     /// How often the rows of the sagas in flight are saved, in ms, while they change. What a
     /// restart reads again is at most this much of the log.
     pub save_interval_ms: u64,
+    /// How often the sagas that began with an unknown definition are looked at again, in ms:
+    /// whoever has it moves them, and nothing of that comes here.
+    pub look_interval_ms: u64,
     /// How many sagas one round of timers moves.
     pub max_timers: usize,
     /// How many ended sagas are remembered, so that a late answer to one costs no read.
@@ -60,6 +63,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             save_interval_ms: 250,
+            look_interval_ms: 30_000,
             max_timers: 256,
             max_remembered_ends: 16_384,
             max_conflicts: 32,
@@ -158,6 +162,8 @@ pub struct Orchestrator {
     /// what was the log's head then.
     firing: Option<(DateTime<Utc>, Position)>,
     save_at: Option<Instant>,
+    /// When the sagas of unknown definitions are looked at again; none where there are none.
+    look_at: Option<Instant>,
 }
 
 impl Orchestrator {
@@ -190,6 +196,7 @@ impl Orchestrator {
             effects: considered,
             firing: None,
             save_at: None,
+            look_at: None,
         };
         for saga in sagas {
             match orchestrator.load_saga(saga).await? {
@@ -287,10 +294,11 @@ impl Orchestrator {
         let until_due = due
             .filter(|_| !is_due)
             .map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
-        let save_at = self.save_at;
+        let (save_at, look_at) = (self.save_at, self.look_at);
         tokio::select! {
             biased;
             () = sleep_until(save_at) => self.save().await,
+            () = sleep_until(look_at) => self.look_again().await,
             delivered = consumer.next() => self.take(delivered?).await,
             () = sleep(until_due) => Ok(()),
         }
@@ -602,6 +610,11 @@ impl Orchestrator {
             .entry(live.correlation())
             .or_default()
             .insert(saga);
+        if live.definition.is_none() {
+            let interval = Duration::from_millis(self.options.look_interval_ms);
+            self.look_at
+                .get_or_insert_with(|| Instant::now() + interval);
+        }
         self.live.insert(saga, live);
         self.rows.begun(saga);
         self.settle(saga);
@@ -647,6 +660,21 @@ impl Orchestrator {
                 self.by_correlation.remove(&live.correlation());
             }
         }
+    }
+
+    /// Loads the sagas of unknown definitions anew, to let go of those that have ended.
+    async fn look_again(&mut self) -> Result<(), Error> {
+        self.look_at = None;
+        let unknown = self.live.iter().filter(|(_, its)| its.definition.is_none());
+        let unknown: Vec<Uuid> = unknown.map(|(saga, _)| *saga).collect();
+        for saga in unknown {
+            let loaded = self.load_saga(saga).await?;
+            self.drop_live(saga);
+            if let Some(live) = loaded {
+                self.keep(saga, live);
+            }
+        }
+        Ok(())
     }
 
     /// Fires the timers that are due, the earliest of each saga.
