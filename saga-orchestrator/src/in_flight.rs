@@ -47,7 +47,9 @@ pub enum Error {
 pub(crate) struct InFlight {
     documents: Arc<dyn Documents>,
     checkpoint: Option<Checkpoint>,
-    /// The sagas that have a row.
+    /// Where a save would have moved it that the database did not answer: it may have.
+    in_doubt: Option<Checkpoint>,
+    /// The sagas that have a row, or may have.
     stored: BTreeSet<Uuid>,
     /// What changed since the last save: whether each saga is in flight now.
     changed: BTreeMap<Uuid, bool>,
@@ -88,6 +90,7 @@ impl InFlight {
         let rows = Self {
             documents,
             checkpoint,
+            in_doubt: None,
             stored: sagas.iter().copied().collect(),
             changed: BTreeMap::new(),
             is_changed: false,
@@ -124,6 +127,7 @@ impl InFlight {
         store: &dyn EventStore,
         considered: Position,
     ) -> Result<(), Error> {
+        self.settle_doubt().await?;
         let at = recourse_bus::Checkpoint::at(store, considered, None).await?;
         let next = Checkpoint {
             log: at.log,
@@ -149,9 +153,16 @@ impl InFlight {
                 change,
             });
         }
-        self.documents
+        let saved = self
+            .documents
             .commit(&IN_FLIGHT, self.checkpoint.as_ref(), &next, writes)
-            .await?;
+            .await;
+        if matches!(saved, Err(documents::Error::Unavailable(_))) {
+            self.in_doubt = Some(next);
+            let begun = self.changed.iter().filter(|(_, in_flight)| **in_flight);
+            self.stored.extend(begun.map(|(saga, _)| *saga));
+        }
+        saved?;
         self.checkpoint = Some(next);
         for (saga, in_flight) in std::mem::take(&mut self.changed) {
             if in_flight {
@@ -161,6 +172,19 @@ impl InFlight {
             }
         }
         self.is_changed = false;
+        Ok(())
+    }
+
+    /// Finds out whether a save took effect that was not answered.
+    async fn settle_doubt(&mut self) -> Result<(), Error> {
+        let Some(in_doubt) = self.in_doubt else {
+            return Ok(());
+        };
+        // The writes are made again either way, which does no harm.
+        if self.documents.checkpoint(&IN_FLIGHT).await? == Some(in_doubt) {
+            self.checkpoint = Some(in_doubt);
+        }
+        self.in_doubt = None;
         Ok(())
     }
 }
