@@ -141,7 +141,7 @@ mod tests {
     /// A log that begins with the saga's event and goes on with these in the target's stream.
     async fn log(events: impl IntoIterator<Item = Metadata>) -> memory::Store {
         let store = memory::Store::new(LOG);
-        let mut append = |stream: StreamName, metadata: &Metadata, id: u128| {
+        let append = |stream: StreamName, metadata: &Metadata, id: u128| {
             let event = NewEvent::raw(
                 Uuid::from_u128(id),
                 "some.happened.v1",

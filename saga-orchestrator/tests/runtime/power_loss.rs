@@ -1,0 +1,155 @@
+//! Power is lost after any step: the rows say nothing that the log does not hold any more, and
+//! every saga is driven on from what is left.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use recourse_event_store::{EventStore, memory};
+use recourse_saga::Status;
+use recourse_service::clock::{Clock, TokioClock};
+
+use crate::{
+    engines::{Rows, Watched},
+    world::{LOG, World, quiet, rows, rows_position},
+};
+
+const ORDERS: u128 = 3;
+
+/// Two orchestrators, one of them often behind, lose power after so many milliseconds.
+async fn lose_power_after(steps: u64, sync_every: u64) {
+    let mut world = World::on(memory::Store::with_manual_sync(LOG));
+    world.options.save_interval_ms = 2;
+    let kept = [Rows::default(), Rows::default()];
+    let ahead = world.clock.now() + TimeDelta::milliseconds(700);
+    let other = World {
+        store: world.store.clone(),
+        clock: Arc::new(TokioClock::new(ahead)),
+        timing: world.timing.clone(),
+        options: world.options.clone(),
+    };
+    let first = world.start(&kept[0]).await;
+    let second = other.start(&kept[1]).await;
+    for step in 0..steps {
+        if step % 4 == 0 && step / 4 < u64::try_from(ORDERS).unwrap() {
+            world.place(u128::from(step / 4)).await;
+        }
+        // The one that is behind finds what the other has written.
+        if step % 5 == 0 {
+            second.bus.hold();
+        } else if step % 5 == 3 {
+            second.bus.release();
+        }
+        for number in 0..placed(&world).await {
+            world.play(world.saga_of(number).await).await;
+        }
+        if step % sync_every == sync_every - 1 {
+            // Not all of it: the durable prefix ends anywhere.
+            let durable = world.store.durable().commit;
+            let appended = world.store.inner.appended().await.unwrap().commit;
+            let to = durable + (appended - durable) * (1 + step % 3) / 3;
+            world.store.sync_up_to(to);
+        }
+        quiet().await;
+    }
+    let left = world.store.inner.crash();
+    first.kill().await;
+    second.kill().await;
+    world.store = Watched::new(left);
+    check(&world, &kept, steps).await;
+    // Each of them could go on alone.
+    for kept in &kept {
+        let running = world.start(kept).await;
+        for _ in 0..40 {
+            for number in 0..placed(&world).await {
+                world.play(world.saga_of(number).await).await;
+            }
+            world.store.inner.sync();
+            quiet().await;
+        }
+        for number in 0..placed(&world).await {
+            let saga = world.saga_of(number).await;
+            let status = world.state(saga).await.status();
+            assert_eq!(status, Status::Completed, "after {steps} ms");
+        }
+        running.stop().await.unwrap();
+        assert!(rows(kept).await.is_empty(), "after {steps} ms");
+    }
+}
+
+async fn placed(world: &World) -> u128 {
+    let events = world.events().await;
+    let placed = |event: &&Arc<recourse_event_store::RecordedEvent>| {
+        &*event.event.event_type == "order.placed.v1"
+    };
+    u128::try_from(events.iter().filter(placed).count()).unwrap()
+}
+
+/// Whoever starts from these rows finds every saga that is in flight.
+async fn check(world: &World, kept: &[Rows; 2], steps: u64) {
+    let durable = world.store.durable();
+    for kept in kept {
+        let position = rows_position(kept).await;
+        assert!(position <= durable, "after {steps} ms the rows are ahead");
+        let rows = rows(kept).await;
+        for number in 0..placed(world).await {
+            let saga = world.saga_of(number).await;
+            let ended = world.state(saga).await.is_ended();
+            let stream =
+                recourse_event_store::StreamName::new("order", crate::world::order_id(number));
+            let at = world.read(&stream).await[0].position;
+            assert!(
+                at > position || ended || rows.contains(&saga),
+                "after {steps} ms nobody would find the saga of the order at {at}: the rows \
+                 stand at {position}, the log at {durable}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_lost_after_any_step_leaves_rows_that_find_every_saga() {
+    for sync_every in [1, 3, 7] {
+        for steps in 1..40 {
+            lose_power_after(steps, sync_every).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_wait_for_what_another_orchestrator_wrote_and_is_not_durable() {
+    let mut world = World::on(memory::Store::with_manual_sync(LOG));
+    world.options.save_interval_ms = 5;
+    let kept = Rows::default();
+    let quick = world.start(&Rows::default()).await;
+    let slow = world.start(&kept).await;
+    let saga = world.place(1).await;
+    quiet().await;
+    world.store.inner.sync();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(rows(&kept).await.contains(&saga));
+    slow.bus.hold();
+    loop {
+        let was = world.store.inner.appended().await.unwrap();
+        if !world.play(saga).await {
+            break;
+        }
+        quiet().await;
+        // All but the end is durable: what the last answer led to is not.
+        let answers = world.open(saga).await.len();
+        if answers > 0 {
+            world.store.inner.sync();
+        } else {
+            world.store.sync_up_to(was.commit + 1);
+        }
+    }
+    assert!(world.state(saga).await.is_ended());
+    slow.bus.release();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // It has found the end that the other wrote. Should power be lost now, that end is gone.
+    assert!(rows(&kept).await.contains(&saga), "the row went too early");
+    world.store.inner.sync();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(rows(&kept).await.is_empty());
+    quick.kill().await;
+    slow.kill().await;
+}
