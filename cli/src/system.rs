@@ -1,17 +1,23 @@
 //! The services of Recourse, composed in one process.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use recourse_bus::{Bus, Checkpoints};
 use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
-use recourse_event_store::EventStore;
+use recourse_event_store::{EventStore, Position};
 use recourse_gateway::{Gateway, hide_tokens};
 use recourse_payments::Provider;
 use recourse_projection_services::Projections;
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
-use recourse_service::{Clock, Ids, readiness};
+use recourse_service::{
+    Clock, Ids,
+    readiness::{self, Health, Need},
+};
 use recourse_views::documents::{Collection, Documents};
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// The collections that the services keep in [`Engines::documents`].
@@ -137,6 +143,8 @@ impl System {
         );
         let orchestrator = orchestrator(&engines, &options).await?;
         let readiness = readiness::Registry::new();
+        let log = store();
+        readiness.probe("event-store", Need::Everything, move || health(&*log));
         let projections = Projections::open(
             store(),
             Arc::clone(&engines.documents),
@@ -189,11 +197,12 @@ impl System {
     }
 
     /// Runs the services until `shutdown`, or until one of them cannot go on: then the others
-    /// are told to end too, and the process must.
+    /// are told to end too, and the process must. The views are filled on the runtime `views`,
+    /// the rest runs on the current one.
     ///
     /// # Errors
     /// Why the first of them ended.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, views: &Handle, shutdown: CancellationToken) -> Result<(), Error> {
         let Self {
             catalog,
             inventory,
@@ -217,7 +226,7 @@ impl System {
         let orchestrator = orchestrator.run(token());
         services.spawn(async move { Ok(orchestrator.await?) });
         let projections = projections.run(token());
-        services.spawn(async move { Ok(projections.await?) });
+        services.spawn_on(async move { Ok(projections.await?) }, views);
         let mut first = Ok(());
         while let Some(ended) = services.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(error.into()));
@@ -247,4 +256,30 @@ pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orches
         options.orchestrator.clone(),
     );
     Ok(orchestrator.await?)
+}
+
+/// Whether the store goes on: asked for what no log ever reaches, one that works lets us wait,
+/// and one that has failed says so at once.
+fn health(store: &dyn EventStore) -> Health {
+    let mut never = store.wait_durable(Position::dense(u64::MAX));
+    match never.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Err(error)) => Health::Down(error.to_string()),
+        Poll::Ready(Ok(())) | Poll::Pending => Health::Up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recourse_event_store::embedded;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_is_not_healthy() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = embedded::Store::open(embedded::Options::new(folder.path())).unwrap();
+        assert_eq!(health(&store), Health::Up);
+        store.close().await.unwrap();
+        assert!(matches!(health(&store), Health::Down(_)));
+    }
 }

@@ -43,7 +43,7 @@ pub struct RepositoryOptions {
 impl Default for RepositoryOptions {
     fn default() -> Self {
         Self {
-            max_cached_aggregates: 100_000,
+            max_cached_aggregates: 4_096,
             max_conflicts: 64,
             max_unavailable: 5,
             first_backoff_ms: 10,

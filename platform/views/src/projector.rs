@@ -53,7 +53,7 @@ impl Default for Options {
             max_batch_events: 8_192,
             cached_rows: 2_048,
             quiet_checkpoint_ms: 1_000,
-            linger_ms: 50,
+            linger_ms: 100,
             min_linger_events: 128,
             min_retry_ms: 20,
             max_retry_ms: 2_000,

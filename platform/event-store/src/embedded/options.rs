@@ -63,7 +63,7 @@ impl Options {
     }
 
     const fn default_tail_bytes() -> usize {
-        16 * 1024 * 1024
+        8 * 1024 * 1024
     }
 
     const fn default_checkpoint_bytes() -> u64 {

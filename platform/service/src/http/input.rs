@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use recourse_event_store::{EventStore, Position};
 use serde::de::{DeserializeOwned, IgnoredAny, value::StrDeserializer};
 
-use super::context;
+use super::{context, objects::Objects};
 use crate::{Problem, errors, position};
 
 /// How many times the limit of a body is read of one that is too large, so that its sender
@@ -17,8 +17,8 @@ use crate::{Problem, errors, position};
 /// lost with it.
 pub const SWALLOWED: usize = 4;
 
-/// A JSON body, read strictly: of the right media type, within the limit, one value and no
-/// more, every field of its type. A type that says `#[serde(deny_unknown_fields)]`, as each
+/// A JSON body, read strictly: of the right media type, as it is and not compressed, within the
+/// limit, one value and no more, every field of its type, a struct as an object. A type that says `#[serde(deny_unknown_fields)]`, as each
 /// does, refuses unknown and repeated fields too.
 ///
 /// Syntax is refused with 400 `malformed-json`, content with 422 `invalid-body` and a pointer
@@ -33,6 +33,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(Problem::new(errors::UNSUPPORTED_MEDIA_TYPE));
+        }
+        if !is_plain(&parts.headers) {
+            return Err(Problem::new(errors::UNSUPPORTED_MEDIA_TYPE)
+                .detail("a body is taken without a Content-Encoding"));
         }
         let max_bytes = context::of(&parts).limits().max_body_bytes;
         let bytes = read_body(body, max_bytes).await?;
@@ -81,9 +85,17 @@ fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
+/// Whether it is sent as it is.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let pointer = pointer(error.path(), error.inner());
         let error = error.into_inner();
         // What is not JSON at all is said first, though it may stand after the wrong field.

@@ -28,6 +28,7 @@
 mod command;
 pub mod context;
 mod input;
+mod objects;
 mod precondition;
 mod prefer;
 mod reply;

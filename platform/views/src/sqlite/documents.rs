@@ -56,7 +56,7 @@ impl Default for Options {
         Self {
             max_readers: 2,
             busy_timeout_ms: 5_000,
-            write_cache_kib: 4_096,
+            write_cache_kib: 2_048,
             max_wal_pages: 4_096,
         }
     }
