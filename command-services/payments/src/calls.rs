@@ -3,19 +3,24 @@
 //! What is open is the fold of the payments' streams; a checkpoint of that set makes a restart
 //! read what is open and what came since, not every payment there ever was.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use recourse_aggregates::Payment;
-use recourse_bus::{Checkpoint, Checkpoints, Json};
-use recourse_cqrs::{Effect, Error as CommandError, Handle, Internal, Origin, SendError};
+use recourse_bus::{BusError, Checkpoint, Checkpoints, Json};
+use recourse_cqrs::{Clock, Effect, Error as CommandError, Handle, Internal, Origin, SendError};
 use recourse_domain::payment::{self, Command, Outcome, ProviderCall, RecordOutcome};
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, RecordedEvent, StoreError, StreamName, Subscription,
     Visibility,
 };
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -43,6 +48,8 @@ struct Call {
     unknown: u32,
     /// That the first unknown outcome is recorded: further ones say nothing new.
     recorded: bool,
+    /// Until when the provider knows the key again; none past the end of the calendar.
+    expires_at: Option<DateTime<Utc>>,
 }
 
 /// What became of a call for now.
@@ -51,17 +58,28 @@ enum Done {
     Recorded(Call),
     /// It is to be repeated after this.
     Again(Call, Duration),
+    /// Its key has outlived its use: a further request could take effect a second time.
+    GivenUp,
+}
+
+/// What calls are made with.
+pub(crate) struct Outside {
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) handle: Handle<Payment>,
+    pub(crate) clock: Clock,
+    pub(crate) options: Options,
 }
 
 /// Calls the provider.
 pub(crate) struct Calls {
     store: Arc<dyn EventStore>,
     checkpoints: Arc<dyn Checkpoints>,
-    provider: Arc<dyn Provider>,
-    handle: Handle<Payment>,
-    options: Options,
-    under_way: FuturesUnordered<BoxFuture<'static, Result<Done, Error>>>,
-    /// The keys of the calls that are under way.
+    outside: Arc<Outside>,
+    /// One for each call that may be under way at once.
+    turns: Arc<Semaphore>,
+    /// The calls: under way, or waiting for their turn or to be repeated.
+    calls: FuturesUnordered<BoxFuture<'static, Result<Done, Error>>>,
+    /// The keys of these calls, and of those that are given up.
     keys: BTreeSet<Uuid>,
     /// The payments with an open intent.
     open: BTreeSet<StreamName>,
@@ -73,17 +91,14 @@ impl Calls {
     pub(crate) fn new(
         store: Arc<dyn EventStore>,
         checkpoints: Arc<dyn Checkpoints>,
-        provider: Arc<dyn Provider>,
-        handle: Handle<Payment>,
-        options: Options,
+        outside: Outside,
     ) -> Self {
         Self {
             store,
             checkpoints,
-            provider,
-            handle,
-            options,
-            under_way: FuturesUnordered::new(),
+            turns: Arc::new(Semaphore::new(outside.options.max_calls.max(1))),
+            outside: Arc::new(outside),
+            calls: FuturesUnordered::new(),
             keys: BTreeSet::new(),
             open: BTreeSet::new(),
             considered: Position::START,
@@ -93,22 +108,13 @@ impl Calls {
 
     /// Resumes what is open and goes on with what comes, until `shutdown`.
     pub(crate) async fn run(&mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut is_resumed = false;
         let work = async {
-            self.resume().await?;
             loop {
-                // Only what is durable: the provider is outside.
-                let mut intents = self
-                    .store
-                    .subscribe(
-                        self.considered,
-                        Filter::categories(&["payment"]),
-                        Visibility::Durable,
-                    )
-                    .await?;
-                match self.follow(&mut *intents).await {
-                    Err(Error::Store(StoreError::Unavailable(reason))) => {
-                        tracing::debug!(reason, "the subscription was cut, subscribing again");
-                        let pause = Duration::from_millis(self.options.first_backoff_ms);
+                match self.drive(&mut is_resumed).await {
+                    Err(error) if is_passing(&error) => {
+                        tracing::warn!(%error, "the intents were lost, following them again");
+                        let pause = Duration::from_millis(self.outside.options.first_backoff_ms);
                         tokio::time::sleep(pause).await;
                     }
                     ended => return ended,
@@ -119,6 +125,20 @@ impl Calls {
             Some(ended) => ended,
             None => self.save().await,
         }
+    }
+
+    async fn drive(&mut self, is_resumed: &mut bool) -> Result<(), Error> {
+        if !*is_resumed {
+            self.resume().await?;
+            *is_resumed = true;
+        }
+        // Only what is durable: the provider is outside.
+        let filter = Filter::categories(&["payment"]);
+        let mut intents = self
+            .store
+            .subscribe(self.considered, filter, Visibility::Durable)
+            .await?;
+        self.follow(&mut *intents).await
     }
 
     async fn resume(&mut self) -> Result<(), Error> {
@@ -140,11 +160,12 @@ impl Calls {
 
     async fn follow(&mut self, intents: &mut dyn Subscription) -> Result<(), Error> {
         loop {
-            let has_room = self.under_way.len() < self.options.max_calls;
+            // Whoever waits to be repeated keeps nobody out: an outcome may be unknown for long.
+            let has_room = self.turns.available_permits() > 0;
             let save_at = self.save_at;
             tokio::select! {
                 biased;
-                Some(done) = self.under_way.next() => self.finish(done?),
+                Some(done) = self.calls.next() => self.finish(done?),
                 () = sleep_until(save_at) => self.save().await?,
                 batch = intents.next(), if has_room => {
                     let batch = batch?;
@@ -168,6 +189,7 @@ impl Calls {
     async fn look(&mut self, stream: &StreamName) -> Result<(), Error> {
         let mut state = payment::State::default();
         let mut last: Option<Arc<RecordedEvent>> = None;
+        let mut asked_at = BTreeMap::new();
         loop {
             let from = last.as_ref().map_or(0, |event| event.revision + 1);
             let page = self
@@ -181,8 +203,11 @@ impl Calls {
                 )
                 .await?;
             for event in &page {
-                if let Some(event) = read(event)? {
-                    state = payment::evolve(state, &event);
+                if let Some(read) = read(event)? {
+                    if let Some(key) = key_of(&read) {
+                        asked_at.insert(key, event.metadata()?.recorded_at);
+                    }
+                    state = payment::evolve(state, &read);
                 }
             }
             let is_last = page.len() < PAGE;
@@ -200,6 +225,9 @@ impl Calls {
             self.save_soon();
         }
         let Some(last) = last else { return Ok(()) };
+        let life = i64::try_from(self.outside.options.key_life_ms)
+            .ok()
+            .and_then(TimeDelta::try_milliseconds);
         for call in state.calls() {
             if self.keys.insert(call.key) {
                 let call = Call {
@@ -207,6 +235,10 @@ impl Calls {
                     origin: Internal::following(&last)?,
                     unknown: 0,
                     recorded: call.is_unknown,
+                    expires_at: asked_at
+                        .get(&call.key)
+                        .zip(life)
+                        .and_then(|(at, life)| at.checked_add_signed(life)),
                     call,
                 };
                 self.start(call, Duration::ZERO);
@@ -216,14 +248,15 @@ impl Calls {
     }
 
     fn start(&self, call: Call, after: Duration) {
-        let provider = Arc::clone(&self.provider);
-        let handle = self.handle.clone();
-        let options = self.options.clone();
-        self.under_way.push(Box::pin(async move {
+        let outside = Arc::clone(&self.outside);
+        let turns = Arc::clone(&self.turns);
+        self.calls.push(Box::pin(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            make(call, &*provider, &handle, &options).await
+            // In the order in which they ask. Never closed: then a turn is nothing to wait for.
+            let _turn = turns.acquire().await;
+            make(call, &outside).await
         }));
     }
 
@@ -233,6 +266,8 @@ impl Calls {
                 self.keys.remove(&call.call.key);
             }
             Done::Again(call, after) => self.start(call, after),
+            // Its key is kept: nothing makes it due again.
+            Done::GivenUp => {}
         }
     }
 
@@ -245,38 +280,53 @@ impl Calls {
             streams: self.open.clone(),
         };
         let state = Some(Json::write(&open)?);
-        let checkpoint = Checkpoint::at(&*self.store, self.considered, state).await?;
-        if let Err(error) = self.checkpoints.save(NAME, checkpoint).await {
-            // A restart reads more of the log; nothing else depends on it.
-            tracing::warn!(%error, "the open intents were not saved");
-            self.save_soon();
+        // Where either fails for now, a restart reads more of the log; nothing else depends on it.
+        let not_saved = match Checkpoint::at(&*self.store, self.considered, state).await {
+            Ok(checkpoint) => match self.checkpoints.save(NAME, checkpoint).await {
+                Ok(()) => return Ok(()),
+                Err(error) => Error::from(error),
+            },
+            Err(error) => Error::from(error),
+        };
+        if matches!(&not_saved, Error::Checkpoint(_)) && !is_passing(&not_saved) {
+            return Err(not_saved);
         }
+        tracing::warn!(error = %not_saved, "the open intents were not saved");
+        self.save_soon();
         Ok(())
     }
 
     fn save_soon(&mut self) {
-        let interval = Duration::from_millis(self.options.save_interval_ms);
+        let interval = Duration::from_millis(self.outside.options.save_interval_ms);
         self.save_at
             .get_or_insert_with(|| Instant::now() + interval);
     }
 }
 
 /// One sending of a call, and the record of what came of it.
-async fn make(
-    mut call: Call,
-    provider: &dyn Provider,
-    handle: &Handle<Payment>,
-    options: &Options,
-) -> Result<Done, Error> {
+async fn make(mut call: Call, outside: &Outside) -> Result<Done, Error> {
+    let options = &outside.options;
+    if call
+        .expires_at
+        .is_some_and(|expires_at| expires_at <= (outside.clock)())
+    {
+        tracing::error!(
+            payment = %call.stream,
+            operation = call.call.operation.as_str(),
+            key = %call.call.key,
+            "the outcome is unknown past the life of its key: ask the provider by hand"
+        );
+        return Ok(Done::GivenUp);
+    }
     let timeout = Duration::from_millis(options.call_timeout_ms);
-    let outcome = tokio::time::timeout(timeout, provider.send(&call.call))
+    let outcome = tokio::time::timeout(timeout, outside.provider.send(&call.call))
         .await
         .unwrap_or_else(|_| Outcome::Unknown {
             detail: format!("no answer within {} ms", options.call_timeout_ms),
         });
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
     if !(is_unknown && call.recorded) {
-        record(&call, outcome, handle, options).await?;
+        record(&call, outcome, outside).await?;
     }
     if !is_unknown {
         return Ok(Done::Recorded(call));
@@ -289,12 +339,7 @@ async fn make(
 
 /// Records an outcome in the payment's stream; repeated until it is, for the provider's answer
 /// is known nowhere else.
-async fn record(
-    call: &Call,
-    outcome: Outcome,
-    handle: &Handle<Payment>,
-    options: &Options,
-) -> Result<(), Error> {
+async fn record(call: &Call, outcome: Outcome, outside: &Outside) -> Result<(), Error> {
     let command = Command::RecordOutcome(RecordOutcome {
         operation: call.call.operation,
         key: call.call.key,
@@ -303,7 +348,8 @@ async fn record(
     let mut failures = 0;
     loop {
         let origin = Origin::Internal(call.origin.clone());
-        let sent = handle
+        let sent = outside
+            .handle
             .send(call.stream.clone(), command.clone(), origin)
             .await;
         match sent {
@@ -322,7 +368,7 @@ async fn record(
             }
             Err(error) => {
                 tracing::warn!(payment = %call.stream, %error, "an outcome will be recorded again");
-                tokio::time::sleep(backoff(options, failures)).await;
+                tokio::time::sleep(backoff(&outside.options, failures)).await;
                 failures += 1;
             }
         }
@@ -337,6 +383,26 @@ fn backoff(options: &Options, failures: u32) -> Duration {
             .saturating_mul(factor)
             .min(options.max_backoff_ms),
     )
+}
+
+/// Whether time mends it.
+fn is_passing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Store(StoreError::Unavailable(_))
+            | Error::Checkpoint(BusError::Store(StoreError::Unavailable(_)))
+    )
+}
+
+/// The key of an intent that begins here.
+fn key_of(event: &payment::Event) -> Option<Uuid> {
+    match event {
+        payment::Event::AuthorizationRequested(requested) => Some(requested.key),
+        payment::Event::CaptureRequested(requested) | payment::Event::VoidRequested(requested) => {
+            Some(requested.key)
+        }
+        _ => None,
+    }
 }
 
 /// Whether an event can make a call due or end an intent.

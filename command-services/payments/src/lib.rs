@@ -28,14 +28,15 @@ use recourse_event_store::EventStore;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use calls::Calls;
+use calls::{Calls, Outside};
 pub use provider::Provider;
 
 /// The limits of the calls to the provider.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// How many calls are under way at once; further intents wait for their turn.
+    /// How many calls are under way at once, from the sending to the recorded outcome; further
+    /// ones wait for their turn. A call that waits to be repeated takes nobody's.
     pub max_calls: usize,
     /// How long a call may take, in ms; past that its outcome is unknown.
     pub call_timeout_ms: u64,
@@ -43,6 +44,10 @@ pub struct Options {
     pub first_backoff_ms: u64,
     /// The longest of these waits, in ms.
     pub max_backoff_ms: u64,
+    /// How long the provider knows a key again, in ms from the recording of its intent. Past
+    /// that a further request could take effect a second time, so none is sent: the intent
+    /// stays open, and the saga that waits for it needs attention by its deadline.
+    pub key_life_ms: u64,
     /// How often the set of open intents is saved, in ms, while it changes.
     pub save_interval_ms: u64,
 }
@@ -54,6 +59,7 @@ impl Default for Options {
             call_timeout_ms: 30_000,
             first_backoff_ms: 100,
             max_backoff_ms: 5_000,
+            key_life_ms: 24 * 60 * 60 * 1_000,
             save_interval_ms: 250,
         }
     }
@@ -71,7 +77,6 @@ pub enum Error {
     /// The set of open intents cannot be kept or believed.
     #[error("the open intents cannot be kept")]
     Checkpoint(#[from] BusError),
-
     /// The same, where it is read.
     #[error("the open intents cannot be read")]
     Checkpoints(#[from] recourse_bus::CheckpointsError),
@@ -109,10 +114,16 @@ impl Service {
             bus,
             group: "payments".to_owned(),
         };
-        let (worker, handle) = Worker::new(repository, Some(source), clock, worker);
+        let (worker, handle) = Worker::new(repository, Some(source), Arc::clone(&clock), worker);
+        let outside = Outside {
+            provider,
+            handle,
+            clock,
+            options,
+        };
         Self {
             worker,
-            calls: Calls::new(store, checkpoints, provider, handle, options),
+            calls: Calls::new(store, checkpoints, outside),
         }
     }
 
