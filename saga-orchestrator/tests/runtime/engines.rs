@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -168,25 +168,42 @@ impl EventStore for Watched {
     }
 }
 
-/// A bus whose events can be held back, and come twice where wanted.
+/// A bus whose events can be held back once they are read, and come twice where wanted.
 pub struct Held {
     inner: Arc<dyn Bus>,
-    open: watch::Sender<bool>,
+    gate: Arc<Gate>,
     twice: bool,
+}
+
+/// How many batches have come through, and may.
+struct Gate {
+    passed: AtomicU64,
+    allowed: watch::Sender<u64>,
 }
 
 impl Held {
     pub fn new(inner: Arc<dyn Bus>, twice: bool) -> Arc<Self> {
-        let (open, _) = watch::channel(true);
-        Arc::new(Self { inner, open, twice })
+        let (allowed, _) = watch::channel(u64::MAX);
+        let passed = AtomicU64::new(0);
+        Arc::new(Self {
+            inner,
+            gate: Arc::new(Gate { passed, allowed }),
+            twice,
+        })
     }
 
     pub fn hold(&self) {
-        self.open.send_replace(false);
+        self.let_through(0);
+    }
+
+    /// So many more batches come, and then no more.
+    pub fn let_through(&self, batches: u64) {
+        let passed = self.gate.passed.load(Relaxed);
+        self.gate.allowed.send_replace(passed + batches);
     }
 
     pub fn release(&self) {
-        self.open.send_replace(true);
+        self.gate.allowed.send_replace(u64::MAX);
     }
 }
 
@@ -207,8 +224,8 @@ impl Bus for Held {
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
         Ok(Box::new(HeldEvents {
             inner: self.inner.events(after, filter).await?,
-            open: self.open.subscribe(),
-            again: None,
+            gate: Arc::clone(&self.gate),
+            read: VecDeque::new(),
             twice: self.twice,
         }))
     }
@@ -216,23 +233,26 @@ impl Bus for Held {
 
 struct HeldEvents {
     inner: Box<dyn Consumer<Arc<RecordedEvent>>>,
-    open: watch::Receiver<bool>,
-    again: Option<Deliveries<Arc<RecordedEvent>>>,
+    gate: Arc<Gate>,
+    read: VecDeque<Deliveries<Arc<RecordedEvent>>>,
     twice: bool,
 }
 
 #[async_trait]
 impl Consumer<Arc<RecordedEvent>> for HeldEvents {
     async fn next(&mut self) -> Result<Deliveries<Arc<RecordedEvent>>, BusError> {
-        self.open.wait_for(|open| *open).await.unwrap();
-        if let Some(again) = self.again.take() {
-            return Ok(again);
+        if self.read.is_empty() {
+            let next = self.inner.next().await?;
+            if self.twice {
+                self.read.push_back(next.clone());
+            }
+            self.read.push_back(next);
         }
-        let next = self.inner.next().await?;
-        if self.twice {
-            self.again = Some(next.clone());
-        }
-        Ok(next)
+        let mut allowed = self.gate.allowed.subscribe();
+        let may_pass = |allowed: &u64| self.gate.passed.load(Relaxed) < *allowed;
+        allowed.wait_for(may_pass).await.unwrap();
+        self.gate.passed.fetch_add(1, Relaxed);
+        Ok(self.read.pop_front().unwrap())
     }
 
     async fn commit(&mut self, considered: Position) -> Result<(), BusError> {

@@ -2,25 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use chrono::TimeDelta;
 use recourse_saga::{Reason, Status};
-use recourse_service::clock::{Clock, TokioClock};
 
 use crate::{
     engines::Rows,
-    world::{SAVED, World, quiet, rows},
+    world::{SAVED, World, elsewhere, quiet, rows},
 };
-
-/// The same log, seen by a machine whose clock is ahead.
-fn elsewhere(world: &World) -> World {
-    let ahead = world.clock.now() + TimeDelta::milliseconds(700);
-    World {
-        store: world.store.clone(),
-        clock: TokioClock::new(ahead).into(),
-        timing: world.timing.clone(),
-        options: world.options.clone(),
-    }
-}
 
 async fn assert_one_whole_saga(world: &World, number: u128) {
     let saga = world.saga_of(number).await;

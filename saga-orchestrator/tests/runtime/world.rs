@@ -136,6 +136,17 @@ impl World {
     }
 }
 
+/// The same log, seen by a machine whose clock is ahead.
+pub fn elsewhere(world: &World) -> World {
+    let ahead = world.clock.now() + TimeDelta::milliseconds(700);
+    World {
+        store: world.store.clone(),
+        clock: TokioClock::new(ahead).into(),
+        timing: world.timing.clone(),
+        options: world.options.clone(),
+    }
+}
+
 /// Lets everybody come to rest. Takes a millisecond.
 pub async fn quiet() {
     tokio::time::sleep(Duration::from_millis(1)).await;
