@@ -7,6 +7,8 @@ use recourse_service::http::Limits;
 
 /// Where to listen, for whom, and how much to take.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
+// Flattened into other options, which the group of a struct's name would collide with.
+#[group(skip)]
 pub struct Options {
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value_t = Options::default().listen)]

@@ -7,6 +7,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 /// How the process tells what it does.
 #[derive(Clone, Debug, Args)]
+// Flattened into other options, which the group of a struct's name would collide with.
+#[group(skip)]
 pub struct Options {
     /// Which log lines to write, in the form of the crate tracing's filters: `info`,
     /// `recourse_gateway=debug,warn`.
