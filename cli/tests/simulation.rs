@@ -356,16 +356,43 @@ impl World {
         self.tally.doubles = counts.doubles;
         self.tally.delays = counts.delays;
         self.tally.cuts = counts.cuts;
-        let mut open = BTreeSet::new();
         for _ in 0..600 {
             self.pass(900, 1_100).await;
-            open = verify::open_sagas(&self.store).await.unwrap();
+            let open = verify::open_sagas(&self.store).await.unwrap();
             let stuck = self.count_ends().await.needs_attention;
             if open.len() as u64 <= stuck && self.views_are_at_the_head().await {
                 return;
             }
         }
-        panic!("seed {}: still open after ten minutes: {open:?}", self.seed);
+        panic!(
+            "seed {}: ten minutes later:\n{}",
+            self.seed,
+            self.what_is_open().await
+        );
+    }
+
+    /// The last event of each saga that is open, and where the views are.
+    async fn what_is_open(&self) -> String {
+        let mut text = format!("the log ends at {}\n", self.store.durable());
+        for view in self.views() {
+            let compared = view.compare(&self.store).await.unwrap();
+            writeln!(text, "view {} at {}", view.name(), compared.position).unwrap();
+        }
+        for saga in verify::open_sagas(&self.store).await.unwrap() {
+            let stream = recourse_event_store::StreamName::new("saga", saga);
+            let direction = recourse_event_store::Direction::Backward;
+            let last = self
+                .store
+                .read_stream(&stream, None, direction, Visibility::Durable, 1)
+                .await
+                .unwrap();
+            for event in last {
+                let data = String::from_utf8_lossy(&event.event.data);
+                let kind = &event.event.event_type;
+                writeln!(text, "{stream}: {} {kind} {data}", event.position).unwrap();
+            }
+        }
+        text
     }
 
     async fn views_are_at_the_head(&self) -> bool {

@@ -135,6 +135,8 @@ struct Place {
     /// As it is in the database.
     checkpoint: Option<Checkpoint>,
     written_at: Instant,
+    /// That more was considered since than the checkpoint says.
+    owes_checkpoint: bool,
     /// That the last batch was one of many events: more are to be expected soon.
     was_busy: bool,
     /// That the subscription has ended.
@@ -202,9 +204,14 @@ impl<P: Projection> Projector<P> {
             subscription,
             checkpoint,
             written_at: Instant::now(),
+            owes_checkpoint: false,
             was_busy: false,
             cut: false,
         })
+    }
+
+    fn quiet_checkpoint(&self) -> Duration {
+        Duration::from_millis(self.options.quiet_checkpoint_ms)
     }
 
     /// Waits for what is new and takes it in. May be dropped while it waits, and at any other
@@ -227,7 +234,18 @@ impl<P: Projection> Projector<P> {
                 () = tokio::time::sleep_until(place.written_at + linger) => {}
             }
         }
-        let batch = match place.subscription.next().await {
+        let quiet_until = place.written_at + self.quiet_checkpoint();
+        let next = tokio::select! {
+            biased;
+            next = place.subscription.next() => next,
+            // A log that has gone quiet leaves no checkpoint behind.
+            () = tokio::time::sleep_until(quiet_until), if place.owes_checkpoint => Ok(Batch {
+                events: Vec::new(),
+                considered: self.considered.get(),
+                at_end: true,
+            }),
+        };
+        let batch = match next {
             Ok(batch) => self.gather(&mut place, batch),
             Err(StoreError::Unavailable(why)) => {
                 tracing::debug!(view = P::NAME, why, "the subscription was cut");
@@ -282,8 +300,8 @@ impl<P: Projection> Projector<P> {
                 by_row.entry(key).or_default().push(event);
             }
         }
-        let quiet = Duration::from_millis(self.options.quiet_checkpoint_ms);
-        if by_row.is_empty() && place.written_at.elapsed() < quiet {
+        if by_row.is_empty() && place.written_at.elapsed() < self.quiet_checkpoint() {
+            place.owes_checkpoint = true;
             return Ok(());
         }
         let mut rows = self.load(by_row.keys()).await?;
@@ -315,6 +333,7 @@ impl<P: Projection> Projector<P> {
             .await
             .map_err(documents_error::<P>)?;
         place.checkpoint = Some(next);
+        place.owes_checkpoint = false;
         place.written_at = Instant::now();
         // Only what is in the database is remembered.
         for (id, row) in rows {

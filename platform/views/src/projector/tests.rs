@@ -298,6 +298,13 @@ async fn a_quiet_view_moves_for_those_who_wait_and_writes_now_and_then() {
     append(&store, "b-1", "b.happened.v1").await;
     projector.step().await.unwrap();
     assert_eq!(saved().await, Some(4));
+
+    // And once more where nothing follows: a quiet log leaves no checkpoint behind.
+    append(&store, "b-1", "b.happened.v1").await;
+    projector.step().await.unwrap();
+    assert_eq!(saved().await, Some(4));
+    projector.step().await.unwrap();
+    assert_eq!(saved().await, Some(5));
 }
 
 #[tokio::test(start_paused = true)]
