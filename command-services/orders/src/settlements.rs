@@ -3,13 +3,22 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, RecordedEvent, StoreError, StreamName, Visibility,
 };
+use recourse_saga::{Event, State};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How many events of a saga's stream are read at a time: more than nearly every saga has.
+const PAGE: usize = 256;
+
+/// The wait before the log is followed again after it was cut.
+const RESUME_AFTER: Duration = Duration::from_millis(50);
 
 /// How a saga stopped moving by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +46,8 @@ type Waiters = BTreeMap<StreamName, Vec<oneshot::Sender<Settled>>>;
 #[derive(Clone)]
 pub struct Settlements {
     store: Arc<dyn EventStore>,
+    /// What settled up to here is found by looking, for nobody waited yet.
+    from: Position,
     waiters: Arc<Mutex<Waiters>>,
 }
 
@@ -45,6 +56,7 @@ impl Settlements {
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>) -> Self {
         Self {
+            from: store.durable(),
             store,
             waiters: Arc::default(),
         }
@@ -69,12 +81,45 @@ impl Settlements {
         receiver.await.map_err(|_| StoreError::Closed)
     }
 
+    /// How many wait now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().values().map(Vec::len).sum()
+    }
+
+    /// How a saga stands, by its whole stream: what came after it needed attention may have
+    /// cleared that, or may not.
     async fn look(&self, saga: &StreamName) -> Result<Option<Settled>, StoreError> {
-        let last = self
-            .store
-            .read_stream(saga, None, Direction::Backward, Visibility::Durable, 1)
-            .await?;
-        Ok(last.first().and_then(|event| Settled::read(event)))
+        let mut state = State::new(Uuid::nil());
+        let mut last: Option<Arc<RecordedEvent>> = None;
+        loop {
+            let from = last.as_ref().map_or(0, |event| event.revision + 1);
+            let (forward, seen) = (Direction::Forward, Visibility::Durable);
+            let page = self
+                .store
+                .read_stream(saga, Some(from), forward, seen, PAGE)
+                .await?;
+            for event in &page {
+                let (Ok(happened), Ok(metadata)) = (event.decode::<Event>(), event.metadata())
+                else {
+                    tracing::error!(%saga, revision = event.revision, "an event cannot be read");
+                    return Ok(Some(Settled::Stuck(event.position)));
+                };
+                state.apply(&happened, metadata.recorded_at);
+            }
+            let is_last = page.len() < PAGE;
+            last = page.into_iter().last().or(last);
+            if is_last {
+                break;
+            }
+        }
+        Ok(last.and_then(|last| {
+            if state.is_ended() {
+                Some(Settled::Ended(last.position))
+            } else {
+                state.trouble().map(|_| Settled::Stuck(last.position))
+            }
+        }))
     }
 
     /// Follows the log and tells the waiters, until it is cancelled.
@@ -99,26 +144,27 @@ impl Settlements {
             .map(String::from)
             .to_vec(),
         );
-        // What settled before is found by looking.
-        let mut considered = self.store.durable();
+        let mut considered = self.from;
         loop {
-            let mut subscription = self
-                .store
-                .subscribe(considered, filter.clone(), Visibility::Durable)
-                .await?;
-            loop {
-                match subscription.next().await {
-                    Ok(batch) => {
-                        considered = batch.considered;
-                        self.tell(&batch.events);
-                    }
-                    Err(StoreError::Unavailable(reason)) => {
-                        tracing::debug!(reason, "the subscription was cut, subscribing again");
-                        break;
-                    }
-                    Err(error) => return Err(error),
+            match self.tell_from(&mut considered, filter.clone()).await {
+                Err(StoreError::Unavailable(reason)) => {
+                    tracing::debug!(reason, "the subscription was cut, subscribing again");
+                    tokio::time::sleep(RESUME_AFTER).await;
                 }
+                ended => return ended,
             }
+        }
+    }
+
+    async fn tell_from(&self, considered: &mut Position, filter: Filter) -> Result<(), StoreError> {
+        let mut subscription = self
+            .store
+            .subscribe(*considered, filter, Visibility::Durable)
+            .await?;
+        loop {
+            let batch = subscription.next().await?;
+            self.tell(&batch.events);
+            *considered = batch.considered;
         }
     }
 
