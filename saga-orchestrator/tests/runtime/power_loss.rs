@@ -169,3 +169,37 @@ async fn rows_wait_for_what_the_orchestrator_itself_wrote_and_is_not_durable() {
     assert_the_row_waits(&world, &kept, saga, last_answer).await;
     only.kill().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn rows_wait_for_the_stream_of_a_saga_that_was_loaded_and_is_not_durable() {
+    let mut world = World::on(memory::Store::with_manual_sync(LOG));
+    world.options.save_interval_ms = 5;
+    let kept = Rows::default();
+    let slow = elsewhere(&world).start(&kept).await;
+    slow.bus.hold();
+    let quick = world.start(&Rows::default()).await;
+    let saga = world.place(1).await;
+    let placed = world.head().await;
+    loop {
+        quiet().await;
+        world.store.inner.sync();
+        quiet().await;
+        let open = world.open(saga).await;
+        world.play(saga).await;
+        if &*open[0].step == "complete-order" {
+            break;
+        }
+    }
+    quiet().await;
+    // It reads that the order was placed, finds that the saga has ended, and keeps no row.
+    slow.bus.let_through(1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(world.state(saga).await.is_ended());
+    let position = rows_position(&kept).await;
+    assert!(position < placed, "the rows say {position} and have no row");
+    world.store.inner.sync();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(rows_position(&kept).await >= placed);
+    quick.kill().await;
+    slow.kill().await;
+}

@@ -133,6 +133,24 @@ async fn an_answer_that_comes_after_the_end_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_answer_to_a_saga_that_has_just_ended_costs_no_read() {
+    let world = World::new();
+    let running = world.start(&Rows::default()).await;
+    let saga = world.place(1).await;
+    quiet().await;
+    let first = world.open(saga).await.remove(0);
+    world.play_to_the_end(saga).await;
+    let stream = recourse_saga::Definition::stream(saga);
+    let reads = world.store.reads_of(&stream);
+    world
+        .answer(saga, &first, &recourse_saga::Answer::Done)
+        .await;
+    quiet().await;
+    assert_eq!(world.store.reads_of(&stream), reads);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_be_read_for_a_while_loses_no_order() {
     let world = World::new();
     let running = world.start(&Rows::default()).await;
