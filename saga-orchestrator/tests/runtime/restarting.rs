@@ -1,6 +1,9 @@
 //! What a restart costs, and what the rows of the sagas in flight survive.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use recourse_saga::{Definition, Status};
 use recourse_saga_orchestrator::{Error, InFlightError};
@@ -66,6 +69,24 @@ async fn an_orchestrator_that_is_stopped_saves_how_far_it_has_come() {
     assert_eq!(rows(&kept).await, BTreeSet::from([saga]));
     let placed = world.events().await[0].position;
     assert!(rows_position(&kept).await >= placed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orchestrator_that_is_stopped_half_way_through_a_batch_leaves_it_to_the_next() {
+    let world = World::new();
+    let kept = Rows::default();
+    let running = world.start(&kept).await;
+    world.place(1).await;
+    quiet().await;
+    world.store.failing_reads.store(usize::MAX, Relaxed);
+    let half_way = world.place(2).await;
+    quiet().await;
+    running.stop().await.unwrap();
+    assert!(rows_position(&kept).await < world.head().await);
+    world.store.failing_reads.store(0, Relaxed);
+    let running = world.start(&kept).await;
+    assert_eq!(world.story(half_way).await, ["started"]);
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
