@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de};
 
 /// An amount, in minor units of its currency: 1999 EUR is 19.99 euros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Money {
     /// How many minor units.
     pub amount_minor: i64,

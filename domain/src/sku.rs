@@ -86,9 +86,32 @@ pub struct InvalidQuantity;
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u32::deserialize(deserializer)
-            .ok()
-            .and_then(|pieces| Self::new(pieces).ok())
-            .ok_or_else(|| de::Error::custom(InvalidQuantity))
+        struct Pieces;
+
+        impl de::Visitor<'_> for Pieces {
+            type Value = Quantity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a whole number from 1 to {}", Quantity::MAX)
+            }
+
+            fn visit_u64<E: de::Error>(self, pieces: u64) -> Result<Quantity, E> {
+                u32::try_from(pieces)
+                    .ok()
+                    .and_then(|pieces| Quantity::new(pieces).ok())
+                    .ok_or_else(|| E::custom(InvalidQuantity))
+            }
+
+            fn visit_i64<E: de::Error>(self, pieces: i64) -> Result<Quantity, E> {
+                let pieces = u64::try_from(pieces).map_err(|_| E::custom(InvalidQuantity))?;
+                self.visit_u64(pieces)
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Quantity, E> {
+                Err(E::custom(InvalidQuantity))
+            }
+        }
+
+        deserializer.deserialize_u32(Pieces)
     }
 }

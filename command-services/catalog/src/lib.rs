@@ -62,7 +62,7 @@ impl Service {
 
 /// The body of `PUT /v1/products/{sku}`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct PutProduct {
     name: String,
     price: Money,

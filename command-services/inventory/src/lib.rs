@@ -95,7 +95,7 @@ impl Service {
 
 /// The body of `POST /v1/stock/{sku}/receipts`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct ReceiveBody {
     quantity: Quantity,
     reference: String,
@@ -103,7 +103,7 @@ struct ReceiveBody {
 
 /// The body of `POST /v1/stock/{sku}/adjustments`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct AdjustBody {
     delta: i64,
     reason: String,

@@ -195,7 +195,7 @@ impl Api {
 
 /// The body of `POST /v1/orders/{id}/cancellation`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct CancelBody {
     reason: String,
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/orders`: at the catalogue's prices of this moment, and, where the client waits,
 //! answered when the saga has ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{
     extract::State,
@@ -29,7 +29,7 @@ const PAYMENTS: Uuid = Uuid::from_u128(0xa58c_0e13_64f2_5b79_8d0a_e2c7_951b_3f40
 
 /// The body of `POST /v1/orders`.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct PlaceBody {
     customer_id: CustomerId,
     currency: Currency,
@@ -38,16 +38,23 @@ pub(crate) struct PlaceBody {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct LineBody {
     sku: Sku,
     quantity: Quantity,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "kebab-case", deny_unknown_fields)]
-enum PaymentBody {
-    Card { token: CardToken },
+#[serde(deny_unknown_fields, expecting = "an object")]
+struct PaymentBody {
+    method: Method,
+    token: CardToken,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", expecting = "a method of payment")]
+enum Method {
+    Card,
 }
 
 pub(crate) async fn place(
@@ -63,7 +70,9 @@ pub(crate) async fn place(
     let saga = Definition::stream(api.saga_of(order, &tracked).await?);
 
     let mut ended = false;
-    if let Some(timeout) = prefer.wait {
+    // Whose saga has just begun has nothing to look for; that of a repeat may have ended.
+    let timeout = prefer.wait.or(replayed.then_some(Duration::ZERO));
+    if let Some(timeout) = timeout {
         let waited = http::wait(timeout, context.draining(), api.settlements.wait(&saga)).await;
         match waited.transpose()? {
             Some(Settled::Ended(at)) => {
@@ -103,7 +112,10 @@ async fn accept(
         }
         return Ok((true, existing.position()));
     }
-    let PaymentBody::Card { token } = body.payment;
+    let PaymentBody {
+        method: Method::Card,
+        token,
+    } = body.payment;
     let command = order::Command::Place(Place {
         order_id: order,
         payment_id: PaymentId(Uuid::new_v5(&PAYMENTS, order.0.as_bytes())),

@@ -100,15 +100,19 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let error = error.into_inner();
         // What is not JSON at all is said first, though it may stand after the wrong field.
         if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
-            malformed(&error)
-        } else if error.is_data() {
-            // Serde adds the place in the text; the pointer says it better.
-            let detail = error.to_string();
-            let detail = detail.split(" at line ").next().unwrap_or_default();
-            Problem::new(errors::INVALID_BODY).field(pointer, detail)
-        } else {
-            malformed(&error)
+            return malformed(&error);
         }
+        let detail = error.to_string();
+        let detail = if error.is_data() {
+            // Serde adds the place in the text; the pointer says it better.
+            detail.split(" at line ").next().unwrap_or_default()
+        } else if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() {
+            // Where one of some names is expected, serde_json takes anything else for bad syntax.
+            "this is of another type than what is expected here"
+        } else {
+            return malformed(&error);
+        };
+        Problem::new(errors::INVALID_BODY).field(pointer, detail)
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
