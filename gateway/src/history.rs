@@ -1,14 +1,20 @@
 //! The log as HTTP: what is durable, and nothing secret.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::State, http::Uri, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::{FromRequestParts, State},
+    http::{Uri, request::Parts},
+    response::Response,
+    routing::get,
+};
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
 };
 use recourse_service::{
     Problem, errors,
-    http::{Id, Query},
+    http::{self, Id, MinPosition, PREFERENCE_APPLIED, Prefer, Query, RequestContext},
     page::{self, Limit, Page},
     position,
 };
@@ -21,6 +27,10 @@ pub type Render = fn(&RecordedEvent) -> Value;
 /// The most reads of the store for one page of a filter that wants little: then the page ends
 /// early, with a cursor to go on from.
 const MAX_READS: usize = 32;
+
+/// How long a query that names a position waits for the log to be durable so far, where the
+/// client does not say.
+const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
 struct History {
     store: Arc<dyn EventStore>,
@@ -107,6 +117,52 @@ struct Shown {
     metadata: Value,
 }
 
+/// How new the log must be, and how long a request waits for that.
+struct Asked {
+    min_position: MinPosition,
+    prefer: Prefer,
+    context: RequestContext,
+    uri: Uri,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(prefer) = Prefer::from_request_parts(parts, state).await;
+        let Ok(context) = RequestContext::from_request_parts(parts, state).await;
+        Ok(Self {
+            min_position: MinPosition::from_request_parts(parts, state).await?,
+            prefer,
+            context,
+            uri: parts.uri.clone(),
+        })
+    }
+}
+
+impl Asked {
+    /// Waits until what the client has seen can be read here too.
+    async fn reach(&self, store: &dyn EventStore) -> Result<(), Problem> {
+        let Some(position) = self.min_position.resolve(store).await? else {
+            return Ok(());
+        };
+        let wait = self.prefer.wait.unwrap_or(DEFAULT_WAIT);
+        let durable = store.wait_durable(position);
+        match http::wait(wait, self.context.draining(), durable).await {
+            Some(reached) => Ok(reached?),
+            None => Err(Problem::new(errors::VIEW_BEHIND)),
+        }
+    }
+
+    fn respond(&self, page: &Page<Shown>) -> Response {
+        let mut response = page.respond(&self.uri);
+        if let Some(applied) = self.prefer.applied() {
+            response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        }
+        response
+    }
+}
+
 impl History {
     fn show(&self, event: &RecordedEvent) -> Shown {
         Shown {
@@ -125,11 +181,12 @@ impl History {
 /// `GET /v1/events`: the whole log, oldest first unless `direction=backward`.
 async fn events(
     State(history): State<Arc<History>>,
-    uri: Uri,
+    asked: Asked,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let store = &*history.store;
     let types = wanted.types()?;
+    asked.reach(store).await?;
     let filters = ("events", wanted.direction, &types);
     let direction = wanted.direction.into();
     let mut from: Option<Position> = match (&wanted.cursor, wanted.from.as_deref()) {
@@ -179,7 +236,7 @@ async fn events(
     } else {
         from.map(|from| page::write_cursor(&filters, &from))
     };
-    let mut response = Page { items, next_cursor }.respond(&uri);
+    let mut response = asked.respond(&Page { items, next_cursor });
     if let Some(considered) = from {
         let considered = position::header_value(considered, store.log_id());
         response.headers_mut().insert(position::HEADER, considered);
@@ -190,11 +247,12 @@ async fn events(
 /// `GET /v1/streams/{stream}`: one stream, oldest first unless `direction=backward`.
 async fn stream(
     State(history): State<Arc<History>>,
-    uri: Uri,
+    asked: Asked,
     Id(name): Id<StreamName>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let types = wanted.types()?;
+    asked.reach(&*history.store).await?;
     let filters = ("stream", &name, wanted.direction, &types);
     let direction = wanted.direction.into();
     let read = |from, max_events| {
@@ -245,7 +303,7 @@ async fn stream(
     let next_cursor = next
         .filter(|_| more)
         .map(|revision| page::write_cursor(&filters, &revision));
-    Ok(Page { items, next_cursor }.respond(&uri))
+    Ok(asked.respond(&Page { items, next_cursor }))
 }
 
 async fn read_first(
