@@ -1,0 +1,109 @@
+//! How the process starts and ends.
+
+use std::{fs, thread};
+
+use rustix::process::Signal;
+
+use crate::server::{Server, recourse, run};
+
+#[test]
+fn asked_to_stop_it_answers_who_waits_and_ends_well() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let server = Server::start();
+        server.stocked("x-stop", 5);
+        let place = |server: &Server| server.order("x-stop", 1, "tok_slow_2500").key("k");
+        let answer = thread::scope(|scope| {
+            let waiting = place(&server).wait(30);
+            let waiting = scope.spawn(|| waiting.send());
+            // Once it is placed, its client waits.
+            while server.get("/v1/orders").send().json()["items"][0].is_null() {}
+            server.signal(signal);
+            waiting.join().unwrap()
+        });
+        let answer = answer.expect(202);
+        assert_eq!(answer.json()["status"], "pending");
+        let data = server.data();
+        let (status, folder) = server.ended();
+        assert!(status.success(), "{status}");
+        let verified = run(&["verify"], &data);
+        assert!(verified.status.success(), "{verified:?}");
+        drop(folder);
+    }
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let refused = run(&["up", "--listen", address], &folder.path().join("data"));
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            said.contains("can be reached from other machines"),
+            "{said}"
+        );
+        assert!(said.contains("--insecure-listen"), "{said}");
+    }
+}
+
+#[test]
+fn a_second_process_on_the_folder_is_refused() {
+    let server = Server::start();
+    let refused = run(&["up", "--listen", "127.0.0.1:0"], &server.data());
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("another process"), "{said}");
+    server.get("/healthz").send().expect(200);
+}
+
+#[test]
+fn more_than_it_can_take_is_refused_early_and_may_be_repeated() {
+    let server = Server::start_with(&["--max-requests-in-flight", "1"]);
+    server.stocked("x-full", 5);
+    thread::scope(|scope| {
+        let waiting = server.order("x-full", 1, "tok_slow_500").wait(20);
+        let waiting = scope.spawn(|| waiting.send());
+        let refused = loop {
+            let answer = server.get("/v1/orders").send();
+            if answer.status != 200 {
+                break answer.expect_problem(503, "overloaded");
+            }
+        };
+        assert_eq!(refused.json()["retryable"], true);
+        assert!(refused.header("retry-after").is_some());
+        server.get("/healthz").send().expect(200);
+        waiting.join().unwrap().expect(201);
+    });
+    server.get("/v1/orders").send().expect(200);
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    for args in [&["up", "--no-such-option"][..], &["no-such-command"], &[]] {
+        let output = recourse().args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty());
+    }
+    let output = recourse().arg("--help").output().unwrap();
+    assert!(output.status.success() && !output.stdout.is_empty());
+}
+
+#[test]
+fn options_come_from_flags_the_environment_or_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recourse.toml");
+    fs::write(&file, "max-wait-s = 7\n").unwrap();
+    let server = Server::start_with(&["--config", file.to_str().unwrap()]);
+    server.stocked("x-config", 5);
+    let placed = server.order("x-config", 1, "tok_visa").wait(30).send();
+    assert_eq!(placed.header("preference-applied"), Some("wait=7"));
+
+    let refused = recourse()
+        .env("RECOURSE_LISTEN", "0.0.0.0:0")
+        .args(["up", "--data"])
+        .arg(folder.path().join("data"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("0.0.0.0:0 can be reached"), "{said}");
+}
