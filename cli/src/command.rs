@@ -46,10 +46,7 @@ impl CommandLine {
 /// # Errors
 /// Why it could not be done.
 pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
-    // One core is left to the services' own thread.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.saturating_sub(1).max(1))
         .enable_all()
         .build()?;
     runtime.block_on(async {

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use recourse_bench::verify::{OpenFolder, Opened, Projected};
-use recourse_event_store::{EventStore, embedded};
+use recourse_event_store::embedded;
 use recourse_projection_services::{orders, products, sagas, stock};
 use recourse_views::{documents::Documents, sqlite};
 
@@ -60,7 +60,7 @@ impl OpenFolder for Reading {
         let documents: Arc<dyn Documents> =
             Arc::new(layout.open_views(sqlite::Access::ReadOnly).await?);
         Ok(Opened {
-            published_durable: Some(store.durable()),
+            published_durable: store.published_durable(),
             store: Arc::new(store),
             views: vec![
                 Box::new(Projected::<orders::Orders>::new(Arc::clone(&documents))),

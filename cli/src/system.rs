@@ -17,7 +17,7 @@ use recourse_service::{
     readiness::{self, Health, Need},
 };
 use recourse_views::documents::{Collection, Documents};
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// The collections that the services keep in [`Engines::documents`].
@@ -197,12 +197,11 @@ impl System {
     }
 
     /// Runs the services until `shutdown`, or until one of them cannot go on: then the others
-    /// are told to end too, and the process must. The views are filled on the runtime `views`,
-    /// the rest runs on the current one.
+    /// are told to end too, and the process must.
     ///
     /// # Errors
     /// Why the first of them ended.
-    pub async fn run(self, views: &Handle, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let Self {
             catalog,
             inventory,
@@ -226,7 +225,7 @@ impl System {
         let orchestrator = orchestrator.run(token());
         services.spawn(async move { Ok(orchestrator.await?) });
         let projections = projections.run(token());
-        services.spawn_on(async move { Ok(projections.await?) }, views);
+        services.spawn(async move { Ok(projections.await?) });
         let mut first = Ok(());
         while let Some(ended) = services.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(error.into()));

@@ -2,16 +2,12 @@
 
 use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use recourse_event_store::embedded;
 use recourse_payments::simulator::{self, Simulator};
 use recourse_service::{Clock, Ids, clock::SystemClock, shutdown};
 use recourse_views::sqlite;
-use tokio::{
-    runtime::{Builder, Handle},
-    sync::oneshot,
-};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -78,44 +74,21 @@ async fn serve(
 
     // The services end only once nobody waits for them any more.
     let services_stop = CancellationToken::new();
-    let services = on_own_thread(system, services_stop.clone())?;
-    let serving = async {
-        gateway.serve().await;
-        services_stop.cancel();
-    };
-    let running = async {
-        let ran = services
-            .await
-            .unwrap_or_else(|_| bail!("the services panicked"));
+    let services = async {
+        let ran = system.run(services_stop.clone()).await;
         // Where a service cannot go on, nothing can.
         stop.cancel();
         ran
     };
+    let serving = async {
+        gateway.serve().await;
+        services_stop.cancel();
+    };
     tokio::select! {
         biased;
         error = store.failed() => Err(error).context("the event store failed"),
-        (ran, ()) = async { tokio::join!(running, serving) } => ran,
+        (ran, ()) = async { tokio::join!(services, serving) } => Ok(ran?),
     }
-}
-
-/// Runs the services on one thread of their own. An order is a dozen short steps from one
-/// service to the next; on one thread none of them wakes another thread or moves what it
-/// works on to another core. See `docs/decisions/0021-threads.md`.
-fn on_own_thread(
-    system: System,
-    stop: CancellationToken,
-) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-    let views = Handle::current();
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let (ended, end) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("services".to_owned())
-        .spawn(move || {
-            let ran = runtime.block_on(system.run(&views, stop));
-            // Nobody waits any more where the process gives up.
-            let _ = ended.send(ran.map_err(Into::into));
-        })?;
-    Ok(end)
 }
 
 async fn engines(

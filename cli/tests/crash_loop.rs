@@ -8,18 +8,29 @@ use recourse_service::{Clock, clock::SystemClock};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_through_twenty_kills() {
+    run(20, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_where_the_payment_provider_fails_too() {
+    run(3, &["--psp-fault-rate", "0.2"]).await;
+}
+
+async fn run(kills: u32, args: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let options = crash::Options {
         spawn: Spawn {
             program: PathBuf::from(env!("CARGO_BIN_EXE_recourse")),
             data: folder.path().join("data"),
-            args: ["--log", "warn", "--psp-fault-rate", "0.05"]
+            args: ["--log", "warn"]
+                .iter()
+                .chain(args)
                 .map(Into::into)
-                .to_vec(),
+                .collect(),
             start_timeout_ms: 30_000,
         },
         name: "crash".to_owned(),
-        kills: 20,
+        kills,
         in_flight: 48,
         failing_percent: 25,
         skus: 20,
@@ -34,7 +45,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_through_twenty_kills() {
     };
     let report = crash::run(&options).await.unwrap();
     println!("{}", report.text());
-    assert_eq!(report.kills.len(), 20);
+    assert_eq!(report.kills.len(), kills as usize);
     for kill in &report.kills {
         assert!(
             kill.in_flight >= 32,

@@ -320,10 +320,7 @@ impl World {
             .unwrap();
         *self.front.gateway.lock().unwrap() = Some(gateway);
         let mut process = JoinSet::new();
-        process.spawn(async move {
-            let views = tokio::runtime::Handle::current();
-            system.run(&views, CancellationToken::new()).await
-        });
+        process.spawn(system.run(CancellationToken::new()));
         let mut running = Running {
             process,
             second_orchestrator: JoinSet::new(),

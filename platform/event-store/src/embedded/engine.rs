@@ -93,6 +93,8 @@ pub(super) struct Opened {
     pub(super) marks: Marks,
     pub(super) end: End,
     pub(super) checkpointed: End,
+    /// How far the folder said that the log was durable.
+    pub(super) published: Option<u64>,
     pub(super) read_only: bool,
 }
 

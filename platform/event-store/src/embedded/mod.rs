@@ -78,6 +78,7 @@ pub struct Store {
     /// Frees the folder when dropped, after the threads have ended.
     folder: Mutex<Option<recovery::Lock>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    published: Option<u64>,
 }
 
 impl Store {
@@ -112,12 +113,14 @@ impl Store {
     /// As [`Self::open`].
     pub fn open_by_hand(disk: Arc<dyn disk::Disk>, options: Options) -> Result<Self, OpenError> {
         let (opened, folder) = recovery::open(&disk, &options)?;
+        let published = opened.published;
         let engine = Engine::new(disk, options, opened);
         engine.publish_recovered();
         Ok(Self {
             engine: Arc::new(engine),
             folder: Mutex::new(Some(folder)),
             threads: Mutex::default(),
+            published,
         })
     }
 
@@ -133,10 +136,12 @@ impl Store {
 
     fn open_read_only_on(disk: Arc<dyn disk::Disk>, options: Options) -> Result<Self, OpenError> {
         let opened = recovery::open_read_only(&disk, &options)?;
+        let published = opened.published;
         Ok(Self {
             engine: Arc::new(Engine::new(disk, options, opened)),
             folder: Mutex::default(),
             threads: Mutex::default(),
+            published,
         })
     }
 
@@ -187,6 +192,13 @@ impl Store {
                 Ok(()) | Err(_) => std::future::pending::<()>().await,
             }
         }
+    }
+
+    /// How far whoever wrote the log before had said that it is durable, as it stood in the
+    /// folder when this was opened; none where nobody has. What lies behind that was on its way.
+    #[must_use]
+    pub fn published_durable(&self) -> Option<Position> {
+        self.published.map(Position::dense)
     }
 
     /// What it has done since it was opened.

@@ -46,7 +46,7 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Opened, L
         .map_err(doing("sync the folder"))?;
     disk.sync_folder(SyncPoint::Folder)
         .map_err(doing("sync the folder above"))?;
-    Ok((scan.opened(false), lock))
+    Ok((scan.opened(published, false), lock))
 }
 
 /// Opens the log to read it as it is now: beside the process that writes it, up to what that
@@ -73,7 +73,7 @@ pub(super) fn open_read_only(disk: &Arc<dyn Disk>, options: &Options) -> Result<
         scan.run(Some(limit))?;
         scan.check_reaches(limit, PUBLISHED)?;
     }
-    Ok(scan.opened(true))
+    Ok(scan.opened(published, true))
 }
 
 const PUBLISHED: &str = "the file `durable` says that the log had been durable further";

@@ -75,7 +75,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    pub(super) fn opened(self, read_only: bool) -> Opened {
+    pub(super) fn opened(self, published: Option<u64>, read_only: bool) -> Opened {
         Opened {
             log: self.header.log,
             segment_bytes: self.header.segment_bytes,
@@ -83,6 +83,7 @@ impl<'a> Scan<'a> {
             marks: self.marks,
             end: self.end,
             checkpointed: self.checkpointed,
+            published,
             read_only,
         }
     }
