@@ -168,3 +168,33 @@ async fn a_store_that_cannot_be_read_for_a_while_loses_no_order() {
     assert_one_whole_saga(&world, 1).await;
     running.stop().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_cannot_be_loaded_for_a_while_costs_no_other_one_its_answer() {
+    let world = World::new();
+    let running = world.start(&Rows::default()).await;
+    let saga = world.place(1).await;
+    quiet().await;
+    let reserve = world.open(saga).await.remove(0);
+    // One that comes after it in the order in which sagas move.
+    let saga_of = |number| {
+        let event = world.placing(number).events.remove(0);
+        recourse_saga::saga_id(recourse_saga_orchestrator::fulfilment::NAME, event.id)
+    };
+    let later = (2..).find(|number| saga_of(*number) > saga).unwrap();
+    let answering = world
+        .answering(saga, &reserve, &recourse_saga::Answer::Done)
+        .await;
+    world
+        .store
+        .failing_reads
+        .store(1, std::sync::atomic::Ordering::Relaxed);
+    world
+        .append_all(vec![answering, world.placing(later)])
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.story(saga).await, ["started", "answered"]);
+    world.play_to_the_end(saga).await;
+    assert_one_whole_saga(&world, 1).await;
+    running.stop().await.unwrap();
+}
