@@ -34,6 +34,41 @@ async fn the_provider_is_called_once_the_intent_is_durable_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_intent_behind_the_durable_end_of_its_own_stream_is_not_called_for() {
+    let world = World::on(memory::Store::with_manual_sync(LOG));
+    let running = world.start().await;
+    world.send(1, authorize(1, "tok_visa")).await;
+    quiet().await;
+    world.store.inner.sync();
+    quiet().await;
+    world.send(1, capture()).await;
+    quiet().await;
+    let events = world.events(1).await;
+    assert_eq!(
+        world.story(1).await[1..],
+        ["authorized", "capture-requested"]
+    );
+    world.store.inner.sync_up_to(events[1].position);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.provider.operations(), [Operation::Authorize]);
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_further_command_joins_the_call_that_is_under_way() {
+    let world = World::new();
+    let running = world.start().await;
+    let first = world.send(1, authorize(1, "tok_slow_5000")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = world.send(1, authorize(1, "tok_slow_5000")).await;
+    for command in [first, second] {
+        assert_eq!(world.answered(1, command).await, "done");
+    }
+    assert_eq!(world.provider.operations(), [Operation::Authorize]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_goes_wrong_on_the_way_takes_effect_once_and_is_answered_once() {
     for token in [
         "tok_visa",
