@@ -78,6 +78,9 @@ fn an_order_that_goes_well_is_shown_whole() {
     let times: Vec<_> = timeline.iter().map(|entry| &entry["at"]).collect();
     assert!(times.is_sorted_by_key(|at| at.as_str()), "{times:?}");
 
+    let target = format!("/v1/sagas/{}", body["saga_id"].as_str().unwrap());
+    let tag = server.get(&target).send();
+    assert!(tag.header("etag").is_some_and(|tag| tag.starts_with('"')));
     assert_eq!(saga["definition"], "fulfilment");
     assert_eq!(saga["status"], "completed");
     assert!(saga["started_at"].is_string() && saga["ended_at"].is_string());

@@ -61,8 +61,16 @@ fn more_than_it_can_take_is_refused_early_and_may_be_repeated() {
     let server = Server::start_with(&["--max-requests-in-flight", "1"]);
     server.stocked("x-full", 5);
     thread::scope(|scope| {
-        let waiting = server.order("x-full", 1, "tok_slow_500").wait(20);
-        let waiting = scope.spawn(|| waiting.send());
+        let place = server.order("x-full", 1, "tok_slow_500").key("k").wait(20);
+        // It may itself come while there is no room.
+        let waiting = scope.spawn(move || {
+            loop {
+                let answer = place.clone().send();
+                if answer.status != 503 {
+                    break answer;
+                }
+            }
+        });
         let refused = loop {
             let answer = server.get("/v1/orders").send();
             if answer.status != 200 {
