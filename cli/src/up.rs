@@ -43,6 +43,8 @@ pub(crate) struct Options {
 /// # Errors
 /// Where it cannot start, or cannot go on: the exit code says so.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    // Before anything is made on disk.
+    options.gateway.validate()?;
     let store = Arc::new(
         embedded::Store::open(embedded::Options::new(Layout::of(&options.data).log))
             .with_context(|| format!("cannot open the data folder {}", options.data.display()))?,

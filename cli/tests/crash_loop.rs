@@ -1,5 +1,14 @@
 //! The real binary, killed with -9 again and again while orders are in flight.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::{path::PathBuf, sync::Arc};
 
 use recourse::folder::Reading;

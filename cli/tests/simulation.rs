@@ -4,6 +4,15 @@
 //! every promise is held against the log and the views, and the same seed gives the same log
 //! to the byte.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -148,7 +157,7 @@ fn run(seed: u64) -> (Tally, Vec<u8>) {
         .start_paused(true)
         .build()
         .unwrap()
-        .block_on(World::new(seed).live())
+        .block_on(async { World::new(seed).await.live().await })
 }
 
 /// What survives a crash, and the chaos itself.
@@ -193,9 +202,9 @@ impl Running {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    async fn new(seed: u64) -> Self {
         let origin = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap();
-        let clock = Arc::new(TokioClock::new(origin));
+        let clock = Arc::new(TokioClock::aligned(origin).await);
         let as_clock: Arc<dyn Clock> = clock.clone();
         Self {
             draw: ChaCha8Rng::seed_from_u64(seed),

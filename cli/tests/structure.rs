@@ -1,5 +1,13 @@
 //! What the code may not do, where the compiler does not say it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -86,7 +86,7 @@ pub enum StoreError {
     #[error("the event store failed and takes nothing more: {0}")]
     Failed(String),
     /// What it holds cannot be read back as it was written.
-    #[error("the event store is damaged at {at}: {what}")]
+    #[error("the event store is damaged at {at}: {what}. Restore the folder from a backup")]
     Corrupt {
         /// Which file and where in it, or which position.
         at: String,

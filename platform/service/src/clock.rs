@@ -24,8 +24,7 @@ impl Clock for SystemClock {
 }
 
 /// A clock that moves with tokio's own, so that a test which pauses or advances that one moves
-/// this one too. For simulation and tests. To the millisecond, as tokio's timers are: what lies
-/// below depends on when the runtime was made.
+/// this one too. For simulation and tests.
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock {
     origin: DateTime<Utc>,
@@ -43,13 +42,22 @@ impl TokioClock {
     }
 }
 
+impl TokioClock {
+    /// The same, made as a timer of the runtime fires. A paused clock stands between two of
+    /// its timers' milliseconds until the first one does, by as much as the machine took to
+    /// make the runtime; from here on it shows whole milliseconds, in each run the same.
+    pub async fn aligned(origin: DateTime<Utc>) -> Self {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        Self::new(origin)
+    }
+}
+
 impl Clock for TokioClock {
     fn now(&self) -> DateTime<Utc> {
         TimeDelta::from_std(self.started.elapsed())
             .ok()
             .and_then(|elapsed| self.origin.checked_add_signed(elapsed))
             .unwrap_or(DateTime::<Utc>::MAX_UTC)
-            .trunc_subsecs(3)
     }
 }
 
