@@ -7,12 +7,19 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     clippy::unwrap_used,
     unreachable_pub,
     missing_docs,
     reason = "a test says what is wrong by failing"
 )]
+
+/// Straight to standard output: what a test prints with `println` is shown only where it fails.
+macro_rules! say {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)))
+            .expect("somebody reads what a test prints")
+    };
+}
 
 mod action;
 mod calls;
@@ -94,15 +101,15 @@ fn walk(name: &str, budget: Budget) -> BTreeMap<String, usize> {
         depth,
         ..
     } = report;
-    println!("{name}: {budget:?}");
-    println!("  visited {states} states by {steps} steps, the furthest {depth} steps away");
+    say!("{name}: {budget:?}");
+    say!("  visited {states} states by {steps} steps, the furthest {depth} steps away");
     if let Some(failure) = report.failure {
         panic!("{}\n  {}", failure.what, failure.path.join("\n  "));
     }
     assert!(!report.is_cut, "the walk was cut");
     let ends = orders.ends.into_inner();
     for (end, count) in &ends {
-        println!("  {count:>6} ends: {end}");
+        say!("  {count:>6} ends: {end}");
     }
     ends
 }
@@ -114,7 +121,7 @@ fn every_path_of_an_order_settles_or_says_exactly_what_is_left() {
     if std::env::var("RECOURSE_EXPLORE").is_ok_and(|bound| bound == "full") {
         ends.extend(walk("the full bound", FULL_BOUND));
     } else {
-        println!("RECOURSE_EXPLORE=full walks all of these faults at once");
+        say!("RECOURSE_EXPLORE=full walks all of these faults at once");
     }
     let expected = [
         "compensated (cancelled)",
@@ -202,7 +209,7 @@ fn without_any_one_rule_an_order_goes_wrong() {
         }
         paths.push_str(&format!("\nThen {}.\n", failure.what));
     }
-    println!("{table}");
+    say!("{table}");
     let page = table + &paths;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/saga-rules.md");
     if std::env::var("UPDATE").is_ok() {
