@@ -50,8 +50,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_batch_events: 4_096,
-            cached_rows: 1_024,
+            max_batch_events: 8_192,
+            cached_rows: 2_048,
             quiet_checkpoint_ms: 1_000,
             linger_ms: 100,
             min_linger_events: 128,
