@@ -1,5 +1,6 @@
 //! A keep-alive HTTP/1.1 connection that costs its client little: no pool, no task of its
-//! own. Client and server share the machine that is measured.
+//! own. Client and server share the machine that is measured. The binary's commands that read
+//! from a server use it too.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -19,11 +20,14 @@ const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address(String);
+pub struct Address(String);
 
 impl Address {
     /// From `http://host:port`.
-    pub(crate) fn parse(url: &str) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Url`] for anything else.
+    pub fn parse(url: &str) -> Result<Self, Error> {
         let authority = url
             .strip_prefix("http://")
             .map(|rest| rest.trim_end_matches('/'))
@@ -37,7 +41,8 @@ impl Address {
     }
 
     /// The port, where there is one.
-    pub(crate) fn port(&self) -> Option<u16> {
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
         self.0.rsplit_once(':')?.1.parse().ok()
     }
 }
@@ -67,15 +72,19 @@ pub enum Error {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 impl Answer {
-    /// A header's text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// A header's text, where it is there and is text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
@@ -88,7 +97,7 @@ impl Answer {
 }
 
 /// A connection, or the will to make one.
-pub(crate) struct Connection {
+pub struct Connection {
     address: Address,
     timeout: Duration,
     open: Option<Open>,
@@ -101,7 +110,8 @@ struct Open {
 
 impl Connection {
     /// To a server; opened by the first request. An answer takes `timeout` at most.
-    pub(crate) const fn new(address: Address, timeout: Duration) -> Self {
+    #[must_use]
+    pub const fn new(address: Address, timeout: Duration) -> Self {
         Self {
             address,
             timeout,
@@ -124,8 +134,12 @@ impl Connection {
         Ok(())
     }
 
-    /// One request and its whole answer. After an error the connection is made anew.
-    pub(crate) async fn send(
+    /// One request and its whole answer. After an error the connection is made anew by the next
+    /// request.
+    ///
+    /// # Errors
+    /// Where there is no whole answer; an answer that says no is an answer.
+    pub async fn send(
         &mut self,
         method: &str,
         path: &str,

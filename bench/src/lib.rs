@@ -13,7 +13,7 @@
 
 pub mod acknowledged;
 pub mod crash;
-mod http;
+pub mod http;
 pub mod load;
 mod place;
 mod plan;

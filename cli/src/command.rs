@@ -5,7 +5,8 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
-use crate::{bench, up, verify};
+pub(crate) use crate::output::print;
+use crate::{bench, output, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -74,10 +75,14 @@ pub fn usage(error: &options::Error) -> ExitCode {
     }
 }
 
-/// Prints why a command failed, down to the first cause.
+/// Prints why a command failed, down to the first cause. That nobody reads the output any more
+/// is no failure.
 #[must_use]
 pub fn failed(error: &anyhow::Error) -> ExitCode {
-    let mut text = format!("recourse: {error}\n");
+    if error.is::<output::Closed>() {
+        return ExitCode::SUCCESS;
+    }
+    let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
         text.push_str(&format!("  because {cause}\n"));
     }
@@ -88,16 +93,4 @@ pub fn failed(error: &anyhow::Error) -> ExitCode {
 fn tell(text: &str) {
     // Nothing can be told where there is nowhere to tell it.
     let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// Prints data on standard output: as JSON where a script asked for it.
-pub(crate) fn print<T: serde::Serialize>(value: &T, text: &str, json: bool) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, value)?;
-        writeln!(out)?;
-    } else {
-        out.write_all(text.as_bytes())?;
-    }
-    Ok(out.flush()?)
 }

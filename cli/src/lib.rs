@@ -10,9 +10,13 @@
 //! engines they stand on is handed in.
 
 mod bench;
+#[allow(dead_code, reason = "the commands that talk to a server use it")]
+mod client;
 pub mod command;
 pub mod folder;
 mod metrics;
+#[allow(dead_code, reason = "the commands that print many lines use it")]
+mod output;
 pub mod system;
 mod up;
 mod verify;

@@ -1,0 +1,209 @@
+//! A server, as the commands that read from it and act on it see it.
+
+use std::time::Duration;
+
+use clap::Args;
+use recourse_bench::http::{self, Address, Answer, Connection};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Longer than a server lets any request wait.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Which server, for a command's options: `#[command(flatten)]` it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Server {
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+}
+
+/// The server that `recourse up` is without further options.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7171";
+
+impl Server {
+    /// A client of it. Nothing is sent yet.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        Client::new(&self.url)
+    }
+}
+
+/// Why the server did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no answer.
+    #[error("{url} does not answer")]
+    Http {
+        /// The server.
+        url: String,
+        /// Why.
+        source: http::Error,
+    },
+    /// It said no.
+    #[error(transparent)]
+    Refused(#[from] Problem),
+    /// It said something that only another version, or another server, says.
+    #[error("the answer of {url} cannot be read")]
+    Unreadable {
+        /// The server.
+        url: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The body cannot be written.
+    #[error("the request cannot be written")]
+    Request(#[source] serde_json::Error),
+}
+
+impl Error {
+    /// The stable code of the refusal, where it is one: `not-found`.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => problem.code.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// What a server says when it says no: RFC 9457, as far as a person wants it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Problem {
+    title: String,
+    #[serde(default)]
+    detail: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    errors: Vec<FieldError>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct FieldError {
+    pointer: String,
+    detail: String,
+}
+
+impl std::error::Error for Problem {}
+
+impl std::fmt::Display for Problem {
+    /// `title: detail (code)`, and a line for each field that is wrong.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.title)?;
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        if let Some(code) = &self.code {
+            write!(f, " ({code})")?;
+        }
+        for FieldError { pointer, detail } in &self.errors {
+            write!(f, "\n  {pointer}: {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Headers of a request: `[("if-match", "\"7\"")]`.
+pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// One connection to a server, made when it is first wanted.
+pub(crate) struct Client {
+    url: String,
+    connection: Connection,
+}
+
+impl Client {
+    /// Of the server at `http://host:port`.
+    pub(crate) fn new(url: &str) -> Result<Self, Error> {
+        let address = Address::parse(url).map_err(|source| Error::Http {
+            url: url.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            connection: Connection::new(address, TIMEOUT),
+        })
+    }
+
+    /// What is at an address, `/v1/sagas?limit=1`.
+    pub(crate) async fn get<T: DeserializeOwned>(&mut self, target: &str) -> Result<T, Error> {
+        let answer = self.send("GET", target, &[], Vec::new()).await?;
+        self.read(&answer)
+    }
+
+    /// Posts a body and reads the answer.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &mut self,
+        target: &str,
+        headers: Headers<'_>,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::Request)?;
+        let answer = self.send("POST", target, headers, body).await?;
+        self.read(&answer)
+    }
+
+    /// One request and its answer, with headers and status; anything but 2xx is
+    /// [`Error::Refused`].
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: Headers<'_>,
+        body: Vec<u8>,
+    ) -> Result<Answer, Error> {
+        let answer = self.connection.send(method, target, headers, body.into());
+        let answer = answer.await.map_err(|source| Error::Http {
+            url: self.url.clone(),
+            source,
+        })?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        Err(Error::Refused(
+            serde_json::from_slice(&answer.body).unwrap_or_else(|_| Problem {
+                // Something else answers at that address.
+                title: format!("{} answers {}", self.url, answer.status),
+                detail: None,
+                code: None,
+                errors: Vec::new(),
+            }),
+        ))
+    }
+
+    /// The body of an answer.
+    pub(crate) fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, Error> {
+        serde_json::from_slice(&answer.body).map_err(|source| Error::Unreadable {
+            url: self.url.clone(),
+            source,
+        })
+    }
+}
+
+/// Text as a part of an address: what would end the part is escaped.
+pub(crate) fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_with_its_code_and_each_field() {
+        let problem: Problem = serde_json::from_str(
+            r##"{"type":"/errors/invalid-body","title":"The body is not valid","status":422,
+                "code":"invalid-body","retryable":false,
+                "errors":[{"pointer":"#/lines/0/quantity","detail":"must be at least 1"}]}"##,
+        )
+        .unwrap();
+        assert_eq!(
+            problem.to_string(),
+            "The body is not valid (invalid-body)\n  #/lines/0/quantity: must be at least 1"
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_no_url_is_refused_before_anything_is_sent() {
+        assert!(Client::new("ftp://x").is_err());
+        assert!(Client::new("http://127.0.0.1:7171/").is_ok());
+    }
+}
