@@ -29,6 +29,14 @@ id!(
     PaymentId
 );
 id!(
+    /// A return of goods of one order. Its refund and its saga's commands are known by it.
+    ReturnId
+);
+id!(
+    /// A refund of one payment: a repeated attempt finds its own.
+    RefundId
+);
+id!(
     /// A customer, who is known to us by nothing else.
     CustomerId
 );

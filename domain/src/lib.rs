@@ -23,7 +23,7 @@ pub mod stock;
 mod text;
 
 pub use card::CardToken;
-pub use ids::{CustomerId, HoldId, OrderId, PaymentId};
+pub use ids::{CustomerId, HoldId, OrderId, PaymentId, RefundId, ReturnId};
 pub use money::{Currency, Money};
 pub use sku::{Quantity, Sku};
 

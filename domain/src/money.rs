@@ -33,6 +33,24 @@ impl Money {
         })
     }
 
+    /// The difference.
+    ///
+    /// # Errors
+    /// [`ArithmeticError`] where the currencies differ or the difference is too large.
+    pub fn checked_sub(self, other: Self) -> Result<Self, ArithmeticError> {
+        if self.currency != other.currency {
+            return Err(ArithmeticError::CurrencyMismatch);
+        }
+        let amount_minor = self
+            .amount_minor
+            .checked_sub(other.amount_minor)
+            .ok_or(ArithmeticError::Overflow)?;
+        Ok(Self {
+            amount_minor,
+            ..self
+        })
+    }
+
     /// That much, so many times.
     ///
     /// # Errors
@@ -59,7 +77,7 @@ impl fmt::Display for Money {
 /// Why amounts have no sum or product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArithmeticError {
-    /// Amounts of two currencies are never added.
+    /// Amounts of two currencies are neither added nor compared.
     #[error("the amounts are of different currencies")]
     CurrencyMismatch,
     /// The result is more than 64 bits hold.

@@ -98,6 +98,9 @@ struct Payment {
     /// What it was before its provider did not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<PaymentStatus>,
+    /// How much was given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refunded: Option<Money>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,8 @@ enum PaymentStatus {
     Requested,
     Authorized,
     Captured,
+    PartiallyRefunded,
+    Refunded,
     Voided,
     Declined,
     Unknown,
@@ -181,6 +186,15 @@ impl Row {
                     detail: cancelled.reason.clone(),
                 });
             }
+            order::Event::Revoked(revoked) => {
+                self.status = order::Status::Cancelled;
+                self.reason = Some(revoked.reason.clone());
+            }
+            order::Event::ReturnClosed(closed) => self.status = closed.status,
+            order::Event::ReturnRequested(_)
+            | order::Event::ReturnAccepted(_)
+            | order::Event::ReturnWithdrawn(_)
+            | order::Event::ReturnRejected(_) => {}
         }
     }
 
@@ -191,6 +205,7 @@ impl Row {
                 payment_id: requested.payment_id,
                 status: PaymentStatus::Requested,
                 before: None,
+                refunded: None,
             });
         }
         let Some(payment) = &mut self.payment else {
@@ -210,11 +225,24 @@ impl Row {
                 return;
             }
             // What was refused left it as it was.
-            Event::CaptureRefused(_) | Event::VoidRefused(_) => {
+            Event::CaptureRefused(_) | Event::VoidRefused(_) | Event::RefundRefused(_) => {
                 payment.before.unwrap_or(payment.status)
+            }
+            Event::Refunded(refunded) => {
+                let sum = match payment.refunded {
+                    Some(before) => before.checked_add(refunded.amount).ok(),
+                    None => Some(refunded.amount),
+                };
+                payment.refunded = sum;
+                if sum == Some(self.total) {
+                    PaymentStatus::Refunded
+                } else {
+                    PaymentStatus::PartiallyRefunded
+                }
             }
             Event::CaptureRequested(_)
             | Event::VoidRequested(_)
+            | Event::RefundRequested(_)
             | Event::Joined(_)
             | Event::RepeatAnswered(_) => return,
         };

@@ -130,6 +130,11 @@ impl Stock {
                 add(&mut self.on_hand, -quantity)?;
                 add(&mut self.committed, quantity)?;
             }
+            Event::Restocked(held) => {
+                let quantity = i64::from(held.quantity.get());
+                add(&mut self.restocked, quantity)?;
+                add(&mut self.on_hand, quantity)?;
+            }
             Event::RepeatAnswered(_) => {}
         }
         self.available = self.on_hand.checked_sub(self.reserved)?;

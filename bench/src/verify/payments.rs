@@ -27,6 +27,7 @@ pub(super) struct Payment {
     pub(super) authorized: i128,
     pub(super) captured: i128,
     pub(super) voided: i128,
+    pub(super) refunded: i128,
     pub(super) last: Evidence,
     open: Vec<Intent>,
     keys: Vec<Uuid>,
@@ -67,6 +68,7 @@ impl Payments {
                     authorized: 0,
                     captured: 0,
                     voided: 0,
+                    refunded: 0,
                     last: event.into(),
                     open: Vec::new(),
                     keys: Vec::new(),
@@ -183,6 +185,22 @@ impl Payment {
                 self.close(event, Operation::Void, breaches);
                 self.voided += self.moved(event, applied.amount, breaches);
             }
+            Event::RefundRequested(requested) => {
+                self.open(
+                    event,
+                    Operation::Refund(requested.refund),
+                    (requested.key, requested.ordinal),
+                    saga,
+                    breaches,
+                );
+            }
+            Event::Refunded(refunded) => {
+                self.close(event, Operation::Refund(refunded.refund), breaches);
+                self.refunded += i128::from(refunded.amount.amount_minor);
+            }
+            Event::RefundRefused(refused) => {
+                self.close(event, Operation::Refund(refused.refund), breaches);
+            }
             Event::Declined(_) => self.close(event, Operation::Authorize, breaches),
             Event::CaptureRefused(_) => self.close(event, Operation::Capture, breaches),
             Event::VoidRefused(_) => self.close(event, Operation::Void, breaches),
@@ -192,13 +210,18 @@ impl Payment {
         }
         if self.authorized > i128::from(self.amount.amount_minor)
             || self.captured + self.voided > self.authorized
+            || self.refunded > self.captured
         {
             breaches.add(
                 Kind::MoneyNotConserved,
                 &event.stream,
                 format!(
-                    "authorized {} of {}, captured {}, voided {}",
-                    self.authorized, self.amount.amount_minor, self.captured, self.voided
+                    "authorized {} of {}, captured {}, voided {}, refunded {}",
+                    self.authorized,
+                    self.amount.amount_minor,
+                    self.captured,
+                    self.voided,
+                    self.refunded
                 ),
                 [event.into()],
             );

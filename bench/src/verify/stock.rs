@@ -22,6 +22,7 @@ pub(super) struct Stock {
     pub(super) received: i128,
     pub(super) adjusted: i128,
     pub(super) committed: i128,
+    pub(super) restocked: i128,
     pub(super) on_hand: i128,
     pub(super) reserved: i128,
     holds: BTreeMap<HoldId, Hold>,
@@ -86,6 +87,12 @@ impl Stocks {
                 sagas.hold(event, held, HoldChange::Committed, breaches);
                 &held.sku
             }
+            Event::Restocked(held) => {
+                let quantity = i128::from(held.quantity.get());
+                stock.on_hand += quantity;
+                stock.restocked += quantity;
+                &held.sku
+            }
             Event::RepeatAnswered(_) => return,
         };
         if sku.as_str() != event.stream.id() {
@@ -111,7 +118,7 @@ impl Stocks {
         let mut totals = StockTotals::default();
         for (sku, stock) in &self.stocks {
             let held: i128 = stock.holds.values().map(|hold| hold.quantity).sum();
-            let made = stock.received + stock.adjusted - stock.committed;
+            let made = stock.received + stock.adjusted + stock.restocked - stock.committed;
             if held != stock.reserved || made != stock.on_hand {
                 breaches.add(
                     Kind::StockNotConserved,

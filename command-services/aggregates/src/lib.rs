@@ -42,6 +42,7 @@ pub struct Stock;
 impl Aggregate for Stock {
     const CATEGORY: &'static str = "stock";
     const SNAPSHOT_EVERY: Option<u64> = Some(1_000);
+    const SNAPSHOT_VERSION: u32 = 1;
     type State = stock::State;
     type Command = stock::Command;
     type Event = stock::Event;
@@ -120,12 +121,12 @@ impl Aggregate for Payment {
     fn role(event: &Self::Event) -> Role {
         if let Some(operation) = event.intent() {
             return Role::Intent {
-                operation: operation.as_str(),
+                operation: operation.name(),
             };
         }
         if let Some((operation, declined)) = event.outcome() {
             return Role::Outcome {
-                operation: operation.as_str(),
+                operation: operation.name(),
                 refused: declined
                     .map(|declined| refused(&declined.code, &declined.detail, declined.is_final)),
             };

@@ -401,6 +401,7 @@ fn key_of(event: &payment::Event) -> Option<Uuid> {
         payment::Event::CaptureRequested(requested) | payment::Event::VoidRequested(requested) => {
             Some(requested.key)
         }
+        payment::Event::RefundRequested(requested) => Some(requested.key),
         _ => None,
     }
 }

@@ -316,6 +316,7 @@ mod tests {
             },
             token: CardToken::new(token),
             authorization: None,
+            capture: None,
             is_unknown: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CardToken, CustomerId, Money, OrderId, PaymentId, Quantity, Sku};
+use crate::{CardToken, CustomerId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku};
 
 /// What can be asked of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,6 +22,24 @@ pub enum Command {
     /// A client changes their mind, before the point of no return.
     #[serde(rename = "order.cancel")]
     Cancel(Cancel),
+    /// An operator undoes it past the point of no return.
+    #[serde(rename = "order.revoke")]
+    Revoke(Revoke),
+    /// A client sends goods back.
+    #[serde(rename = "order.request-return")]
+    RequestReturn(RequestReturn),
+    /// The saga of the return begins.
+    #[serde(rename = "order.accept-return")]
+    AcceptReturn(AcceptReturn),
+    /// The saga of the return takes its acceptance back.
+    #[serde(rename = "order.withdraw-return")]
+    WithdrawReturn(WithdrawReturn),
+    /// The saga of the return has undone everything.
+    #[serde(rename = "order.reject-return")]
+    RejectReturn(RejectReturn),
+    /// The saga of the return is done.
+    #[serde(rename = "order.close-return")]
+    CloseReturn(CloseReturn),
 }
 
 /// Places an order.
@@ -81,6 +99,63 @@ pub struct Reject {
 pub struct Cancel {
     /// In the client's words.
     pub reason: String,
+}
+
+/// Content of `order.revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revoke {
+    /// In the operator's words.
+    pub reason: String,
+}
+
+/// Content of `order.request-return`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RequestReturn {
+    /// Derived from the client's command.
+    pub return_id: ReturnId,
+    /// What goes back.
+    pub lines: Vec<ReturnLine>,
+    /// In the client's words.
+    pub reason: String,
+}
+
+/// One line of a return.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReturnLine {
+    /// Which product of the order.
+    pub sku: Sku,
+    /// How many of it.
+    pub quantity: Quantity,
+}
+
+/// Content of `order.accept-return`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AcceptReturn {
+    /// Which return.
+    pub return_id: ReturnId,
+}
+
+/// Content of `order.withdraw-return`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WithdrawReturn {
+    /// Which return.
+    pub return_id: ReturnId,
+}
+
+/// Content of `order.reject-return`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RejectReturn {
+    /// Which return.
+    pub return_id: ReturnId,
+    /// What made it impossible.
+    pub reason: Reason,
+}
+
+/// Content of `order.close-return`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CloseReturn {
+    /// Which return.
+    pub return_id: ReturnId,
 }
 
 /// Why an order ended as it did.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Line, PaymentMethod, Reason, Status};
-use crate::{CustomerId, Money, OrderId, PaymentId};
+use super::{Line, PaymentMethod, Reason, ReturnLine, Status};
+use crate::{CustomerId, Money, OrderId, PaymentId, ReturnId};
 
 /// What can have happened to an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,6 +23,24 @@ pub enum Event {
     /// Its client cancelled it.
     #[serde(rename = "order.cancelled.v1")]
     Cancelled(Cancelled),
+    /// An operator undid it past the point of no return.
+    #[serde(rename = "order.revoked.v1")]
+    Revoked(Revoked),
+    /// Goods are to come back, and the saga of the return starts.
+    #[serde(rename = "order.return-requested.v1")]
+    ReturnRequested(ReturnRequested),
+    /// A return is good: its refund may be made.
+    #[serde(rename = "order.return-accepted.v1")]
+    ReturnAccepted(ReturnMoved),
+    /// An accepted return was given up before its refund.
+    #[serde(rename = "order.return-withdrawn.v1")]
+    ReturnWithdrawn(ReturnMoved),
+    /// A return came to nothing: its pieces can be returned again.
+    #[serde(rename = "order.return-rejected.v1")]
+    ReturnRejected(ReturnRejected),
+    /// A return is refunded and its goods are back.
+    #[serde(rename = "order.return-closed.v1")]
+    ReturnClosed(ReturnClosed),
     /// A repeated command found its work done and was answered so. Changes nothing.
     #[serde(rename = "order.repeat-answered.v1")]
     RepeatAnswered(RepeatAnswered),
@@ -65,6 +83,55 @@ pub struct Rejected {
 pub struct Cancelled {
     /// In the client's words.
     pub reason: String,
+}
+
+/// Content of `order.revoked.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Its code is [`REVERSED`](super::REVERSED), its detail the operator's words.
+    pub reason: Reason,
+}
+
+/// Content of `order.return-requested.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReturnRequested {
+    /// The return.
+    pub return_id: ReturnId,
+    /// Of which order.
+    pub order_id: OrderId,
+    /// The payment that is refunded.
+    pub payment_id: PaymentId,
+    /// What goes back.
+    pub lines: Vec<ReturnLine>,
+    /// What these cost when they were ordered.
+    pub refund: Money,
+    /// In the client's words.
+    pub reason: String,
+}
+
+/// Content of `order.return-accepted.v1` and `order.return-withdrawn.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReturnMoved {
+    /// Which return.
+    pub return_id: ReturnId,
+}
+
+/// Content of `order.return-rejected.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReturnRejected {
+    /// Which return.
+    pub return_id: ReturnId,
+    /// What made it impossible.
+    pub reason: Reason,
+}
+
+/// Content of `order.return-closed.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ReturnClosed {
+    /// Which return.
+    pub return_id: ReturnId,
+    /// How the order stands now: partially returned, or returned.
+    pub status: Status,
 }
 
 /// Content of `order.repeat-answered.v1`.

@@ -1,7 +1,10 @@
-//! An order: placed, then confirmed and completed, or rejected or cancelled.
+//! An order: placed, then confirmed and completed, or rejected or cancelled; and the returns of
+//! what was bought.
 //!
 //! ```text
-//! place ─▶ pending ─ confirm ─▶ confirmed ─ complete ─▶ completed
+//! place ─▶ pending ─ confirm ─▶ confirmed ─ complete ─▶ completed ─ returns ─▶ partially_returned
+//!             │                     └───────┬───────────────┘                  ─▶ returned
+//!             │                             └─ revoke (an operator) ─▶ cancelled
 //!             ├──── reject (the saga has undone everything) ─▶ rejected
 //!             └──── cancel (a client) ─▶ cancelled
 //! ```
@@ -15,42 +18,38 @@
 
 mod command;
 mod event;
+mod refusal;
+mod returns;
+mod state;
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Money, NOTHING_TO_UNDO, Sku, money, text};
+use crate::{Money, money, text};
 
-pub use command::{Cancel, Command, Complete, Confirm, Line, PaymentMethod, Place, Reason, Reject};
-pub use event::{Cancelled, Completed, Confirmed, Event, Placed, Rejected, RepeatAnswered};
+pub use command::{
+    AcceptReturn, Cancel, CloseReturn, Command, Complete, Confirm, Line, PaymentMethod, Place,
+    Reason, Reject, RejectReturn, RequestReturn, ReturnLine, Revoke, WithdrawReturn,
+};
+pub use event::{
+    Cancelled, Completed, Confirmed, Event, Placed, Rejected, RepeatAnswered, ReturnClosed,
+    ReturnMoved, ReturnRejected, ReturnRequested, Revoked,
+};
+pub use refusal::Refusal;
+pub use state::{Return, ReturnStatus, State, evolve};
 
 /// The most lines that an order may have.
 pub const MAX_LINES: usize = 100;
 
-/// The most characters that the reason of a cancellation may have.
+/// The most characters that a reason in somebody's words may have.
 pub const MAX_REASON_CHARS: usize = 500;
 
-/// An order as it stands: no more than its rules and the answer to its client need.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct State {
-    status: Option<Status>,
-    total: Option<Money>,
-}
+/// The most returns that an order may have, those included that came to nothing: each is kept.
+pub const MAX_RETURNS: usize = 100;
 
-impl State {
-    /// How it stands; `None` where it was never placed.
-    #[must_use]
-    pub const fn status(&self) -> Option<Status> {
-        self.status
-    }
-
-    /// The sum of its lines; `None` where it was never placed.
-    #[must_use]
-    pub const fn total(&self) -> Option<Money> {
-        self.total
-    }
-}
+/// The code of the reason of an order that an operator undid past its point of no return.
+pub const REVERSED: &str = "reversed";
 
 /// How an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,8 +63,12 @@ pub enum Status {
     Completed,
     /// It could not be fulfilled; everything is undone.
     Rejected,
-    /// Its client cancelled it.
+    /// Its client cancelled it, or an operator revoked it.
     Cancelled,
+    /// Some of its goods are back.
+    PartiallyReturned,
+    /// All of its goods are back.
+    Returned,
 }
 
 impl Status {
@@ -78,104 +81,24 @@ impl Status {
             Self::Completed => "completed",
             Self::Rejected => "rejected",
             Self::Cancelled => "cancelled",
+            Self::PartiallyReturned => "partially_returned",
+            Self::Returned => "returned",
         }
+    }
+
+    /// That it is past its point of no return and was not undone since.
+    #[must_use]
+    pub const fn is_confirmed(self) -> bool {
+        matches!(
+            self,
+            Self::Confirmed | Self::Completed | Self::PartiallyReturned | Self::Returned
+        )
     }
 }
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// Why an order's command is not obeyed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// An order is placed once.
-    #[error("the order is already placed")]
-    AlreadyPlaced,
-    /// There is nothing to order.
-    #[error("an order has at least one line")]
-    NoLines,
-    /// There is too much to order.
-    #[error("an order has at most {MAX_LINES} lines")]
-    TooManyLines,
-    /// One line a product: a line is what is held, committed and returned.
-    #[error("{0} is on more than one line")]
-    DuplicateLine(Sku),
-    /// A price that pays the client.
-    #[error("the price of {0} is negative")]
-    InvalidPrice(Sku),
-    /// One order, one payment, one currency.
-    #[error("the lines are of different currencies")]
-    CurrencyMismatch,
-    /// There is no payment of nothing.
-    #[error("the total is zero")]
-    NothingToPay,
-    /// The total does not fit.
-    #[error("the total is too large")]
-    TotalOverflow,
-    /// No provider gives such a token.
-    #[error(
-        "a card token is 1 to {} visible ASCII characters",
-        crate::CardToken::MAX_LEN
-    )]
-    InvalidToken,
-    /// The reason cannot be shown.
-    #[error("a reason has 1 to {MAX_REASON_CHARS} characters and no control characters")]
-    InvalidReason,
-    /// It was never placed.
-    #[error("there is no such order")]
-    NoSuchOrder,
-    /// Its client was faster.
-    #[error("the order is cancelled")]
-    Cancelled,
-    /// It was given up.
-    #[error("the order is rejected")]
-    Rejected,
-    /// It is not past its point of no return.
-    #[error("the order is not confirmed yet")]
-    NotConfirmed,
-    /// It is past its point of no return.
-    #[error("the order is already confirmed")]
-    AlreadyConfirmed,
-    /// It has ended.
-    #[error("the order is already {0}")]
-    AlreadySettled(Status),
-    /// There is no pending order to reject.
-    #[error("there is no pending order to reject")]
-    NothingToUndo,
-}
-
-impl Refusal {
-    /// Stable, kebab-case.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::AlreadyPlaced => "already-placed",
-            Self::NoLines => "no-lines",
-            Self::TooManyLines => "too-many-lines",
-            Self::DuplicateLine(_) => "duplicate-line",
-            Self::InvalidPrice(_) => "invalid-price",
-            Self::CurrencyMismatch => "currency-mismatch",
-            Self::NothingToPay => "nothing-to-pay",
-            Self::TotalOverflow => "total-overflow",
-            Self::InvalidToken => "invalid-token",
-            Self::InvalidReason => "invalid-reason",
-            Self::NoSuchOrder => "no-such-order",
-            Self::Cancelled => "order-cancelled",
-            Self::Rejected => "order-rejected",
-            Self::NotConfirmed => "order-not-confirmed",
-            Self::AlreadyConfirmed => "order-already-confirmed",
-            Self::AlreadySettled(_) => "order-already-settled",
-            Self::NothingToUndo => NOTHING_TO_UNDO,
-        }
-    }
-
-    /// That asking again cannot help.
-    #[must_use]
-    pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::NotConfirmed | Self::NoSuchOrder)
     }
 }
 
@@ -190,6 +113,12 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
         Command::Complete(_) => decide_complete(state),
         Command::Reject(reject) => decide_reject(state, reject),
         Command::Cancel(cancel) => decide_cancel(state, cancel),
+        Command::Revoke(revoke) => decide_revoke(state, revoke),
+        Command::RequestReturn(request) => returns::request(state, request),
+        Command::AcceptReturn(accept) => returns::accept(state, accept.return_id),
+        Command::WithdrawReturn(withdraw) => returns::withdraw(state, withdraw.return_id),
+        Command::RejectReturn(reject) => returns::reject(state, reject),
+        Command::CloseReturn(close) => returns::close(state, close.return_id),
     }
 }
 
@@ -252,9 +181,9 @@ fn decide_confirm(state: &State) -> Result<Vec<Event>, Refusal> {
     match state.status {
         None => Err(Refusal::NoSuchOrder),
         Some(Status::Pending) => Ok(vec![Event::Confirmed(Confirmed {})]),
-        Some(status @ (Status::Confirmed | Status::Completed)) => Ok(repeat(status)),
         Some(Status::Cancelled) => Err(Refusal::Cancelled),
         Some(Status::Rejected) => Err(Refusal::Rejected),
+        Some(status) => Ok(repeat(status)),
     }
 }
 
@@ -263,9 +192,9 @@ fn decide_complete(state: &State) -> Result<Vec<Event>, Refusal> {
         None => Err(Refusal::NoSuchOrder),
         Some(Status::Pending) => Err(Refusal::NotConfirmed),
         Some(Status::Confirmed) => Ok(vec![Event::Completed(Completed {})]),
-        Some(status @ Status::Completed) => Ok(repeat(status)),
         Some(Status::Cancelled) => Err(Refusal::Cancelled),
         Some(Status::Rejected) => Err(Refusal::Rejected),
+        Some(status) => Ok(repeat(status)),
     }
 }
 
@@ -275,9 +204,9 @@ fn decide_reject(state: &State, reject: &Reject) -> Result<Vec<Event>, Refusal> 
             reason: reject.reason.clone(),
         })]),
         Some(status @ Status::Rejected) => Ok(repeat(status)),
-        Some(Status::Confirmed | Status::Completed) => Err(Refusal::AlreadyConfirmed),
-        // The client has ended the order: nothing is left for its saga to reject.
+        // The client or an operator has ended the order: nothing is left for its saga to reject.
         Some(Status::Cancelled) | None => Err(Refusal::NothingToUndo),
+        Some(_) => Err(Refusal::AlreadyConfirmed),
     }
 }
 
@@ -293,34 +222,32 @@ fn decide_cancel(state: &State, cancel: &Cancel) -> Result<Vec<Event>, Refusal> 
         // A client's command needs no durable answer, so no event says so again.
         Some(Status::Cancelled) => Ok(Vec::new()),
         Some(Status::Confirmed) => Err(Refusal::AlreadyConfirmed),
-        Some(status @ (Status::Completed | Status::Rejected)) => {
-            Err(Refusal::AlreadySettled(status))
+        Some(status) => Err(Refusal::AlreadySettled(status)),
+    }
+}
+
+/// Goods that are back, or on their way, were refunded: what is left to undo is the returns'
+/// own, so a revocation and a return exclude each other, here in one stream.
+fn decide_revoke(state: &State, revoke: &Revoke) -> Result<Vec<Event>, Refusal> {
+    if !text::is_plain(&revoke.reason, MAX_REASON_CHARS) {
+        return Err(Refusal::InvalidReason);
+    }
+    match state.status {
+        Some(Status::Confirmed | Status::Completed) if !state.has_returns() => {
+            Ok(vec![Event::Revoked(Revoked {
+                reason: Reason {
+                    code: REVERSED.to_owned(),
+                    detail: revoke.reason.clone(),
+                },
+            })])
         }
+        Some(status) if status.is_confirmed() => Err(Refusal::HasReturns),
+        Some(status @ Status::Cancelled) if state.is_revoked => Ok(repeat(status)),
+        // It was never confirmed, and now never will be by what is undone here.
+        Some(_) | None => Err(Refusal::NothingToRevoke),
     }
 }
 
 fn repeat(status: Status) -> Vec<Event> {
     vec![Event::RepeatAnswered(RepeatAnswered { status })]
-}
-
-/// What an event makes of the state.
-#[must_use]
-pub fn evolve(state: State, event: &Event) -> State {
-    let status = match event {
-        Event::Placed(placed) => {
-            return State {
-                status: Some(Status::Pending),
-                total: Some(placed.total),
-            };
-        }
-        Event::Confirmed(_) => Status::Confirmed,
-        Event::Completed(_) => Status::Completed,
-        Event::Rejected(_) => Status::Rejected,
-        Event::Cancelled(_) => Status::Cancelled,
-        Event::RepeatAnswered(_) => return state,
-    };
-    State {
-        status: Some(status),
-        ..state
-    }
 }

@@ -1,9 +1,11 @@
 //! What can be asked of a payment.
 
+use std::{borrow::Cow, fmt};
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{CardToken, Money, OrderId, PaymentId};
+use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// What can be asked of a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,6 +19,9 @@ pub enum Command {
     /// Let the reserved money go.
     #[serde(rename = "payment.void")]
     Void(Void),
+    /// Give taken money back.
+    #[serde(rename = "payment.refund")]
+    Refund(Refund),
     /// The service says what the provider answered.
     #[serde(rename = "payment.record-outcome")]
     RecordOutcome(RecordOutcome),
@@ -43,6 +48,16 @@ pub struct Capture {}
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Void {}
 
+/// Content of `payment.refund`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refund {
+    /// The refund: a repeated attempt finds its own.
+    pub refund: RefundId,
+    /// How much; absent for all that is taken and not refunded yet, which undoes the capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Money>,
+}
+
 /// Content of `payment.record-outcome`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RecordOutcome {
@@ -64,17 +79,36 @@ pub enum Operation {
     Capture,
     /// Let it go.
     Void,
+    /// Give some of it back: there may be several refunds, each an operation of its own.
+    Refund(RefundId),
 }
 
 impl Operation {
-    /// Its name in keys, answers and metrics: `authorize`, `capture`, `void`.
+    /// Its kind, in logs and metrics: `authorize`, `capture`, `void`, `refund`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Authorize => "authorize",
             Self::Capture => "capture",
             Self::Void => "void",
+            Self::Refund(_) => "refund",
         }
+    }
+
+    /// Its name in keys and answers, which tells one refund of a payment from another: `capture`,
+    /// `refund/<id>`.
+    #[must_use]
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Refund(id) => Cow::Owned(format!("{}/{id}", self.as_str())),
+            _ => Cow::Borrowed(self.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
     }
 }
 

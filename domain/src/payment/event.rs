@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Operation;
-use crate::{CardToken, Money, OrderId, PaymentId};
+use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// What can have happened to a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +36,15 @@ pub enum Event {
     /// The provider refused to let it go.
     #[serde(rename = "payment.void-refused.v1")]
     VoidRefused(Declined),
+    /// The provider is about to be asked to give some of the money back.
+    #[serde(rename = "payment.refund-requested.v1")]
+    RefundRequested(RefundRequested),
+    /// Some of the money is given back.
+    #[serde(rename = "payment.refunded.v1")]
+    Refunded(Refunded),
+    /// The provider refused to give it back.
+    #[serde(rename = "payment.refund-refused.v1")]
+    RefundRefused(RefundRefused),
     /// A further command joined an operation that is under way and gets its outcome.
     #[serde(rename = "payment.operation-joined.v1")]
     Joined(Joined),
@@ -55,6 +64,7 @@ impl Event {
             Self::AuthorizationRequested(_) => Some(Operation::Authorize),
             Self::CaptureRequested(_) => Some(Operation::Capture),
             Self::VoidRequested(_) => Some(Operation::Void),
+            Self::RefundRequested(requested) => Some(Operation::Refund(requested.refund)),
             Self::Joined(joined) => Some(joined.operation),
             _ => None,
         }
@@ -71,6 +81,10 @@ impl Event {
             Self::CaptureRefused(declined) => Some((Operation::Capture, Some(declined))),
             Self::Voided(_) => Some((Operation::Void, None)),
             Self::VoidRefused(declined) => Some((Operation::Void, Some(declined))),
+            Self::Refunded(refunded) => Some((Operation::Refund(refunded.refund), None)),
+            Self::RefundRefused(refused) => {
+                Some((Operation::Refund(refused.refund), Some(&refused.declined)))
+            }
             _ => None,
         }
     }
@@ -106,6 +120,40 @@ pub struct Requested {
     pub key: Uuid,
     /// How many definite refusals of this operation came before.
     pub ordinal: u32,
+}
+
+/// Content of `payment.refund-requested.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RefundRequested {
+    /// The refund.
+    pub refund: RefundId,
+    /// How much.
+    pub amount: Money,
+    /// The idempotency key, UUIDv5(payment, refund and its id, ordinal).
+    pub key: Uuid,
+    /// How many definite refusals of this refund came before.
+    pub ordinal: u32,
+}
+
+/// Content of `payment.refunded.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refunded {
+    /// The refund.
+    pub refund: RefundId,
+    /// How much.
+    pub amount: Money,
+    /// The provider's name for it.
+    pub reference: String,
+}
+
+/// Content of `payment.refund-refused.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RefundRefused {
+    /// The refund.
+    pub refund: RefundId,
+    /// Why not.
+    #[serde(flatten)]
+    pub declined: Declined,
 }
 
 /// The provider did it.

@@ -1,4 +1,5 @@
-//! A payment: authorized, then captured or voided, through a provider that may not answer.
+//! A payment: authorized, then captured or voided, and what is captured refunded, through a
+//! provider that may not answer.
 //!
 //! ```text
 //! command ─▶ …-requested (an intent, with its key) ─▶ the provider is called ─▶ outcome
@@ -11,28 +12,34 @@
 //! is UUIDv5(payment, operation, ordinal) and the ordinal counts definite refusals, so a call is
 //! repeated under its key until the provider is definite, and only then asked anew.
 //!
-//! A void that finds the authorization still open waits for its outcome: an unknown is settled
-//! before it is undone. [`State::calls`] says which calls are due now.
+//! A void that finds the authorization still open waits for its outcome, and so does a refund
+//! that finds the capture open: an unknown is settled before it is undone. [`State::calls`] says
+//! which calls are due now.
+//!
+//! There may be several refunds, and several open at once. Each is an operation of its own, known
+//! by its id; together, open ones counted, they are never more than what is captured.
 //!
 //! Settled means that nothing is open: then authorized = captured + voided, or the payment is
-//! still authorized and its saga goes on (or needs attention).
+//! still authorized and its saga goes on (or needs attention); and 0 ≤ refunded ≤ captured.
 //!
 //! A saga's command that finds its work done is answered by `payment.repeat-answered.v1`, which
 //! changes nothing.
 
 mod command;
 mod event;
+mod refund;
 mod state;
 
-pub use command::{Authorize, Capture, Command, Operation, Outcome, RecordOutcome, Void};
+pub use command::{Authorize, Capture, Command, Operation, Outcome, RecordOutcome, Refund, Void};
 pub use event::{
-    Applied, AuthorizationRequested, Declined, Event, Joined, RepeatAnswered, Requested, Unknown,
+    Applied, AuthorizationRequested, Declined, Event, Joined, RefundRefused, RefundRequested,
+    Refunded, RepeatAnswered, Requested, Unknown,
 };
 pub use state::{ProviderCall, State, Status, evolve};
 
 use state::Progress;
 
-use crate::NOTHING_TO_UNDO;
+use crate::{Money, NOTHING_TO_UNDO};
 
 /// Why a payment's command is not obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +68,28 @@ pub enum Refusal {
     /// No money was reserved.
     #[error("no money is reserved")]
     NothingToUndo,
+    /// No money was taken that is not given back.
+    #[error("no money is taken that could be given back")]
+    NothingToRefund,
+    /// The money is not taken.
+    #[error("the payment is not captured")]
+    NotCaptured,
+    /// More than was taken, less what is given back or about to be.
+    #[error("{refundable} can be refunded and {wanted} are wanted")]
+    RefundTooLarge {
+        /// How much can be given back still.
+        refundable: Money,
+        /// How much should.
+        wanted: Money,
+        /// That another refund is under way, after whose refusal more can be.
+        may_grow: bool,
+    },
+    /// The same refund, another amount: not a repeated attempt.
+    #[error("the refund exists with {0}")]
+    RefundDiffers(Money),
+    /// What the rest is depends on a refund that is under way.
+    #[error("another refund is under way")]
+    RefundOpen,
 }
 
 impl Refusal {
@@ -74,14 +103,35 @@ impl Refusal {
             Self::Voided => "payment-voided",
             Self::Captured | Self::CaptureOpen => "payment-captured",
             Self::Declined(declined) => &declined.code,
-            Self::NothingToUndo => NOTHING_TO_UNDO,
+            Self::NothingToUndo | Self::NothingToRefund => NOTHING_TO_UNDO,
+            Self::NotCaptured => "payment-not-captured",
+            Self::RefundTooLarge { .. } => "refund-too-large",
+            Self::RefundDiffers(_) => "refund-differs",
+            Self::RefundOpen => "refund-open",
         }
     }
 
     /// That asking again cannot help.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::NotAuthorized | Self::CaptureOpen)
+        !matches!(
+            self,
+            Self::NotAuthorized
+                | Self::CaptureOpen
+                | Self::NotCaptured
+                | Self::RefundOpen
+                | Self::RefundTooLarge { may_grow: true, .. }
+        )
+    }
+}
+
+impl From<Refusal> for Declined {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code().to_owned(),
+            detail: refusal.to_string(),
+            is_final: refusal.is_final(),
+        }
     }
 }
 
@@ -94,6 +144,7 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
         Command::Authorize(authorize) => decide_authorize(state, authorize),
         Command::Capture(_) => decide_capture(state),
         Command::Void(_) => decide_void(state),
+        Command::Refund(refund) => refund::decide(state, refund),
         Command::RecordOutcome(record) => Ok(decide_outcome(state, record)),
     }
 }
@@ -160,7 +211,12 @@ fn decide_void(state: &State) -> Result<Vec<Event>, Refusal> {
         Progress::Open { .. } | Progress::Applied { .. } => {}
     }
     if state.capture().is_applied() {
-        return Err(Refusal::Captured);
+        return Err(if state.status() == Some(Status::Refunded) {
+            // Taken, and given back: nothing is left to let go.
+            Refusal::NothingToUndo
+        } else {
+            Refusal::Captured
+        });
     }
     if state.capture().is_open() {
         return Err(Refusal::CaptureOpen);
@@ -198,6 +254,11 @@ fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
                 Operation::Authorize => Event::Authorized(applied),
                 Operation::Capture => Event::Captured(applied),
                 Operation::Void => Event::Voided(applied),
+                Operation::Refund(refund) => Event::Refunded(Refunded {
+                    refund,
+                    amount: applied.amount,
+                    reference: applied.reference,
+                }),
             }]
         }
         Outcome::Refused {
@@ -212,8 +273,11 @@ fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
             };
             match record.operation {
                 Operation::Authorize => decline(state, declined),
-                Operation::Capture => vec![Event::CaptureRefused(declined)],
+                Operation::Capture => refund::capture_refused(state, declined),
                 Operation::Void => vec![Event::VoidRefused(declined)],
+                Operation::Refund(refund) => {
+                    vec![Event::RefundRefused(RefundRefused { refund, declined })]
+                }
             }
         }
         Outcome::Unknown { .. } if call.is_unknown => Vec::new(),
@@ -228,11 +292,7 @@ fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
 fn decline(state: &State, declined: Declined) -> Vec<Event> {
     let mut events = vec![Event::Declined(declined)];
     if state.void().is_open() {
-        events.push(Event::VoidRefused(Declined {
-            code: Refusal::NothingToUndo.code().to_owned(),
-            detail: Refusal::NothingToUndo.to_string(),
-            is_final: true,
-        }));
+        events.push(Event::VoidRefused(Refusal::NothingToUndo.into()));
     }
     events
 }

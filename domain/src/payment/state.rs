@@ -1,10 +1,14 @@
 //! A payment as it stands, and the calls to its provider that are due.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{AuthorizationRequested, Authorize, Declined, Event, Operation, Requested};
-use crate::{CardToken, Money, OrderId, PaymentId};
+use super::{
+    AuthorizationRequested, Authorize, Declined, Event, Operation, RefundRequested, Requested,
+};
+use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// A payment as it stands. Holds the card's token, as the calls need it: secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,6 +17,15 @@ pub struct State {
     authorization: Step,
     capture: Step,
     void: Step,
+    /// As many as its order has returns.
+    refunds: BTreeMap<RefundId, Refund>,
+}
+
+/// One refund.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Refund {
+    pub(super) amount: Money,
+    pub(super) step: Step,
 }
 
 /// What is paid, for what, by which card.
@@ -54,6 +67,13 @@ impl Step {
 
     pub(super) const fn is_applied(&self) -> bool {
         matches!(self.progress, Progress::Applied { .. })
+    }
+
+    fn reference(&self) -> Option<&str> {
+        match &self.progress {
+            Progress::Applied { reference } => Some(reference),
+            _ => None,
+        }
     }
 
     const fn is_unknown(&self) -> bool {
@@ -101,6 +121,10 @@ pub enum Status {
     Authorized,
     /// The money is taken.
     Captured,
+    /// Some of the taken money is given back.
+    PartiallyRefunded,
+    /// All of the taken money is given back.
+    Refunded,
     /// The reserved money is let go.
     Voided,
     /// The provider said no.
@@ -117,6 +141,8 @@ impl Status {
             Self::Requested => "requested",
             Self::Authorized => "authorized",
             Self::Captured => "captured",
+            Self::PartiallyRefunded => "partially_refunded",
+            Self::Refunded => "refunded",
             Self::Voided => "voided",
             Self::Declined => "declined",
             Self::Unknown => "unknown",
@@ -141,6 +167,8 @@ pub struct ProviderCall {
     pub token: CardToken,
     /// The provider's name for the authorization that is captured or voided.
     pub authorization: Option<String>,
+    /// The provider's name for the capture that is refunded.
+    pub capture: Option<String>,
     /// That the provider was asked before and did not answer.
     pub is_unknown: bool,
 }
@@ -148,12 +176,12 @@ pub struct ProviderCall {
 impl State {
     /// How it stands; `None` where nothing was asked of it.
     #[must_use]
-    pub const fn status(&self) -> Option<Status> {
+    pub fn status(&self) -> Option<Status> {
         if self.void.is_applied() {
             return Some(Status::Voided);
         }
         if self.capture.is_applied() {
-            return Some(Status::Captured);
+            return Some(self.captured_status());
         }
         if self.authorization.is_unknown() || self.capture.is_unknown() || self.void.is_unknown() {
             return Some(Status::Unknown);
@@ -166,6 +194,19 @@ impl State {
         }
     }
 
+    fn captured_status(&self) -> Status {
+        let mut refunds = self.refunds.values();
+        if refunds.any(|refund| refund.step.is_unknown()) {
+            return Status::Unknown;
+        }
+        let refunded = self.sum(Step::is_applied);
+        match self.amount() {
+            _ if refunded == 0 => Status::Captured,
+            Some(amount) if refunded < amount.amount_minor => Status::PartiallyRefunded,
+            _ => Status::Refunded,
+        }
+    }
+
     /// How much it is about; `None` where nothing was asked of it.
     #[must_use]
     pub fn amount(&self) -> Option<Money> {
@@ -174,8 +215,11 @@ impl State {
 
     /// That an intent waits for its outcome.
     #[must_use]
-    pub const fn has_open_intent(&self) -> bool {
-        self.authorization.is_open() || self.capture.is_open() || self.void.is_open()
+    pub fn has_open_intent(&self) -> bool {
+        self.authorization.is_open()
+            || self.capture.is_open()
+            || self.void.is_open()
+            || self.has_open_refund()
     }
 
     /// That money is reserved, neither taken nor let go.
@@ -185,33 +229,89 @@ impl State {
     }
 
     /// The calls to the provider that are due now: every open intent, but for a void whose
-    /// authorization is still open.
+    /// authorization is still open and a refund whose capture is.
     pub fn calls(&self) -> impl Iterator<Item = ProviderCall> + '_ {
         let due = |operation| {
             let terms = self.terms.as_ref()?;
-            let step = self.step(operation);
-            let Progress::Open { key, is_unknown } = step.progress else {
+            let Progress::Open { key, is_unknown } = self.step(operation)?.progress else {
                 return None;
             };
-            let authorization = match &self.authorization.progress {
-                Progress::Applied { reference } => Some(reference.clone()),
-                _ if operation == Operation::Authorize => None,
-                _ => return None,
+            let authorization = self.authorization.reference();
+            let capture = self.capture.reference();
+            let amount = match operation {
+                Operation::Authorize => terms.amount,
+                Operation::Capture | Operation::Void => {
+                    authorization?;
+                    terms.amount
+                }
+                Operation::Refund(id) => {
+                    capture?;
+                    self.refund(id)?.amount
+                }
             };
             Some(ProviderCall {
                 operation,
                 key,
                 payment_id: terms.payment_id,
                 order_id: terms.order_id,
-                amount: terms.amount,
+                amount,
                 token: terms.token.clone(),
-                authorization,
+                authorization: authorization.map(str::to_owned),
+                capture: capture.map(str::to_owned),
                 is_unknown,
             })
         };
+        let refunds = self.refunds.keys().copied().map(Operation::Refund);
         [Operation::Authorize, Operation::Capture, Operation::Void]
             .into_iter()
+            .chain(refunds)
             .filter_map(due)
+    }
+
+    /// How much of what is taken, or about to be, is neither given back nor about to be; `None`
+    /// where nothing was asked of it.
+    #[must_use]
+    pub fn refundable(&self) -> Option<Money> {
+        let amount = self.amount()?;
+        let gone = self.sum(|step| step.is_open() || step.is_applied());
+        // Never below zero: the rules keep the refunds at or below the amount.
+        Some(Money {
+            amount_minor: amount.amount_minor.saturating_sub(gone),
+            ..amount
+        })
+    }
+
+    /// How much is given back.
+    #[must_use]
+    pub fn refunded(&self) -> Option<Money> {
+        Some(Money {
+            amount_minor: self.sum(Step::is_applied),
+            ..self.amount()?
+        })
+    }
+
+    /// The sum of the refunds whose step is so.
+    fn sum(&self, is_so: impl Fn(&Step) -> bool) -> i64 {
+        self.refunds
+            .values()
+            .filter(|refund| is_so(&refund.step))
+            .map(|refund| refund.amount.amount_minor)
+            .fold(0, i64::saturating_add)
+    }
+
+    pub(super) fn refund(&self, id: RefundId) -> Option<&Refund> {
+        self.refunds.get(&id)
+    }
+
+    pub(super) fn open_refunds(&self) -> impl Iterator<Item = RefundId> + '_ {
+        self.refunds
+            .iter()
+            .filter(|(_, refund)| refund.step.is_open())
+            .map(|(id, _)| *id)
+    }
+
+    pub(super) fn has_open_refund(&self) -> bool {
+        self.open_refunds().next().is_some()
     }
 
     pub(super) const fn authorization(&self) -> &Step {
@@ -236,24 +336,31 @@ impl State {
 
     /// The next intent of an operation; `None` where nothing was ever authorized.
     pub(super) fn request(&self, operation: Operation) -> Option<Requested> {
-        let ordinal = self.step(operation).refusals;
-        let key = self.terms.as_ref()?.payment_id.key(operation, ordinal);
+        let ordinal = self.step(operation)?.refusals;
+        let key = self.key(operation, ordinal)?;
         Some(Requested { key, ordinal })
     }
 
-    const fn step(&self, operation: Operation) -> &Step {
+    /// The key of an operation; `None` where nothing was ever authorized.
+    pub(super) fn key(&self, operation: Operation, ordinal: u32) -> Option<Uuid> {
+        Some(self.terms.as_ref()?.payment_id.key(operation, ordinal))
+    }
+
+    fn step(&self, operation: Operation) -> Option<&Step> {
         match operation {
-            Operation::Authorize => &self.authorization,
-            Operation::Capture => &self.capture,
-            Operation::Void => &self.void,
+            Operation::Authorize => Some(&self.authorization),
+            Operation::Capture => Some(&self.capture),
+            Operation::Void => Some(&self.void),
+            Operation::Refund(id) => self.refunds.get(&id).map(|refund| &refund.step),
         }
     }
 
-    fn step_mut(&mut self, operation: Operation) -> &mut Step {
+    fn step_mut(&mut self, operation: Operation) -> Option<&mut Step> {
         match operation {
-            Operation::Authorize => &mut self.authorization,
-            Operation::Capture => &mut self.capture,
-            Operation::Void => &mut self.void,
+            Operation::Authorize => Some(&mut self.authorization),
+            Operation::Capture => Some(&mut self.capture),
+            Operation::Void => Some(&mut self.void),
+            Operation::Refund(id) => self.refunds.get_mut(&id).map(|refund| &mut refund.step),
         }
     }
 
@@ -268,13 +375,30 @@ impl State {
         // A void that ended with an earlier, declined authorization says nothing of this one.
         self.void.progress = Progress::NotAsked;
     }
+
+    fn begin_capture(&mut self, requested: &Requested) {
+        self.capture.open(requested.key);
+        // Refunds that ended with an earlier, refused capture say nothing of this one.
+        for refund in self.refunds.values_mut() {
+            refund.step.progress = Progress::NotAsked;
+        }
+    }
+
+    fn begin_refund(&mut self, requested: &RefundRequested) {
+        let refund = self.refunds.entry(requested.refund).or_insert(Refund {
+            amount: requested.amount,
+            step: Step::default(),
+        });
+        refund.amount = requested.amount;
+        refund.step.open(requested.key);
+    }
 }
 
 impl PaymentId {
     /// The idempotency key of an operation after so many definite refusals of it.
     #[must_use]
     pub fn key(self, operation: Operation, ordinal: u32) -> Uuid {
-        let name = format!("{}/{ordinal}", operation.as_str());
+        let name = format!("{operation}/{ordinal}");
         Uuid::new_v5(&self.0, name.as_bytes())
     }
 }
@@ -284,7 +408,7 @@ impl PaymentId {
 pub fn evolve(mut state: State, event: &Event) -> State {
     match event {
         Event::AuthorizationRequested(requested) => state.begin(requested),
-        Event::CaptureRequested(requested) => state.capture.open(requested.key),
+        Event::CaptureRequested(requested) => state.begin_capture(requested),
         Event::VoidRequested(requested) => state.void.open(requested.key),
         Event::Authorized(applied) => state.authorization.apply(&applied.reference),
         Event::Captured(applied) => state.capture.apply(&applied.reference),
@@ -292,7 +416,22 @@ pub fn evolve(mut state: State, event: &Event) -> State {
         Event::Declined(declined) => state.authorization.refuse(declined),
         Event::CaptureRefused(declined) => state.capture.refuse(declined),
         Event::VoidRefused(declined) => state.void.refuse(declined),
-        Event::Unknown(unknown) => state.step_mut(unknown.operation).doubt(),
+        Event::RefundRequested(requested) => state.begin_refund(requested),
+        Event::Refunded(refunded) => {
+            if let Some(step) = state.step_mut(Operation::Refund(refunded.refund)) {
+                step.apply(&refunded.reference);
+            }
+        }
+        Event::RefundRefused(refused) => {
+            if let Some(step) = state.step_mut(Operation::Refund(refused.refund)) {
+                step.refuse(&refused.declined);
+            }
+        }
+        Event::Unknown(unknown) => {
+            if let Some(step) = state.step_mut(unknown.operation) {
+                step.doubt();
+            }
+        }
         Event::Joined(_) | Event::RepeatAnswered(_) => {}
     }
     state

@@ -22,6 +22,9 @@ pub enum Command {
     /// A saga takes what it held: the goods are out.
     #[serde(rename = "stock.commit")]
     Commit(Commit),
+    /// A saga brings goods back that were out.
+    #[serde(rename = "stock.restock")]
+    Restock(Restock),
 }
 
 /// Content of `stock.receive`.
@@ -69,4 +72,16 @@ pub struct Release {
 pub struct Commit {
     /// Which hold.
     pub hold: HoldId,
+}
+
+/// Content of `stock.restock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Restock {
+    /// The line of the return that brings them back; or the hold whose commit is undone, which
+    /// then is no commit any more.
+    pub hold: HoldId,
+    /// Of which product.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
 }

@@ -23,6 +23,9 @@ pub enum Event {
     /// What was held is out.
     #[serde(rename = "stock.committed.v1")]
     Committed(Held),
+    /// What was out is back: by a return's line, or because a hold's commit is undone.
+    #[serde(rename = "stock.restocked.v1")]
+    Restocked(Held),
     /// A repeated command found its work done and was answered so. Changes nothing.
     #[serde(rename = "stock.repeat-answered.v1")]
     RepeatAnswered(RepeatAnswered),
@@ -50,10 +53,11 @@ pub struct Adjusted {
     pub reason: String,
 }
 
-/// Content of `stock.reserved.v1`, `stock.released.v1` and `stock.committed.v1`.
+/// Content of `stock.reserved.v1`, `stock.released.v1`, `stock.committed.v1` and
+/// `stock.restocked.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
-    /// Which hold.
+    /// Which hold, or which line of a return.
     pub hold: HoldId,
     /// Of which product.
     pub sku: Sku,

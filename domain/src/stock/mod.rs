@@ -3,7 +3,8 @@
 //! ```text
 //! received ─▶ on hand ─ reserve ─▶ held ─ commit ─▶ out
 //! adjusted ─▶    ▲                   │
-//!                └───── release ─────┘
+//!                ├───── release ─────┘      │
+//!                └────────── restock ───────┘
 //!
 //! 0 ≤ reserved = sum of open holds ≤ on hand = received + adjusted + restocked − committed
 //! ```
@@ -16,6 +17,13 @@
 //! same, so that whoever asks twice (an operator, a saga with a fault) gets the true answer,
 //! *done already*, instead of *there is no such hold*.
 //!
+//! **Restocks** are keyed as holds are: by the line of the return that brings goods back, or by
+//! the hold whose commit is undone, months later perhaps. Such a commit has long been forgotten,
+//! so of a hold that is not known a restock is believed: it is asked only about what was
+//! committed, for its saga's pivot comes after the reservation and a release after the reversal.
+//! A hold that is known not to be committed has nothing to undo. That a key counts once for ever
+//! is the same argument as for holds; `recourse verify` holds it against the whole log.
+//!
 //! A saga's command that finds its work done is answered by `stock.repeat-answered.v1`, which
 //! changes nothing: every saga command needs an answer, and a second `stock.reserved.v1` would
 //! be counted twice by whoever folds the events.
@@ -24,7 +32,7 @@ mod command;
 mod event;
 mod state;
 
-pub use command::{Adjust, Command, Commit, Receive, Release, Reserve};
+pub use command::{Adjust, Command, Commit, Receive, Release, Reserve, Restock};
 pub use event::{Adjusted, Event, Held, Received, RepeatAnswered};
 pub use state::{HoldStatus, MAX_ENDED_HOLDS, State, evolve};
 
@@ -98,6 +106,12 @@ pub enum Refusal {
     /// There is no hold to commit.
     #[error("there is no such hold to commit")]
     NoSuchHold,
+    /// What was committed is undone.
+    #[error("what was committed is back")]
+    Restocked,
+    /// There is no commit to undo.
+    #[error("what was held was never committed")]
+    NothingToRestock,
 }
 
 impl Refusal {
@@ -115,7 +129,8 @@ impl Refusal {
             Self::OutOfStock { .. } => "out-of-stock",
             Self::HoldDiffers { .. } => "hold-differs",
             Self::HoldReleased => "hold-released",
-            Self::NothingToUndo => NOTHING_TO_UNDO,
+            Self::NothingToUndo | Self::NothingToRestock => NOTHING_TO_UNDO,
+            Self::Restocked => "hold-restocked",
             Self::AlreadyCommitted => "already-committed",
             Self::NoSuchHold => "no-such-hold",
         }
@@ -140,6 +155,7 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
         Command::Reserve(reserve) => decide_reserve(state, reserve),
         Command::Release(release) => decide_release(state, release.hold),
         Command::Commit(commit) => decide_commit(state, commit.hold),
+        Command::Restock(restock) => decide_restock(state, restock),
     }
 }
 
@@ -157,11 +173,7 @@ fn decide_receive(state: &State, receive: &Receive) -> Result<Vec<Event>, Refusa
         }
         None => {}
     }
-    state
-        .on_hand()
-        .checked_add(u64::from(receive.quantity.get()))
-        .filter(|on_hand| *on_hand <= MAX_ON_HAND)
-        .ok_or(Refusal::QuantityOverflow)?;
+    check_room(state, receive.quantity)?;
     Ok(vec![Event::Received(Received {
         sku: receive.sku.clone(),
         quantity: receive.quantity,
@@ -207,6 +219,7 @@ fn decide_reserve(state: &State, reserve: &Reserve) -> Result<Vec<Event>, Refusa
         }
         Some(HoldStatus::Committed) => return Ok(repeat(reserve.hold, HoldStatus::Committed)),
         Some(HoldStatus::Released) => return Err(Refusal::HoldReleased),
+        Some(HoldStatus::Restocked) => return Err(Refusal::Restocked),
         None => {}
     }
     let wanted = reserve.quantity.get();
@@ -226,7 +239,8 @@ fn decide_reserve(state: &State, reserve: &Reserve) -> Result<Vec<Event>, Refusa
 fn decide_release(state: &State, hold: HoldId) -> Result<Vec<Event>, Refusal> {
     match state.hold_status(hold) {
         Some(HoldStatus::Held(quantity)) => Ok(vec![Event::Released(held(state, hold, quantity)?)]),
-        Some(HoldStatus::Released) => Ok(repeat(hold, HoldStatus::Released)),
+        // Undone already, the commit included where there was one.
+        Some(status @ (HoldStatus::Released | HoldStatus::Restocked)) => Ok(repeat(hold, status)),
         Some(HoldStatus::Committed) => Err(Refusal::AlreadyCommitted),
         None => Err(Refusal::NothingToUndo),
     }
@@ -238,8 +252,38 @@ fn decide_commit(state: &State, hold: HoldId) -> Result<Vec<Event>, Refusal> {
             Ok(vec![Event::Committed(held(state, hold, quantity)?)])
         }
         Some(HoldStatus::Committed) => Ok(repeat(hold, HoldStatus::Committed)),
+        Some(HoldStatus::Restocked) => Err(Refusal::Restocked),
         Some(HoldStatus::Released) | None => Err(Refusal::NoSuchHold),
     }
+}
+
+fn decide_restock(state: &State, restock: &Restock) -> Result<Vec<Event>, Refusal> {
+    check_sku(state, &restock.sku)?;
+    match state.hold_status(restock.hold) {
+        Some(status @ HoldStatus::Restocked) => return Ok(repeat(restock.hold, status)),
+        Some(HoldStatus::Held(_) | HoldStatus::Released) => return Err(Refusal::NothingToRestock),
+        Some(HoldStatus::Committed) | None => {}
+    }
+    if let Some(held) = state.ended_quantity(restock.hold)
+        && held != restock.quantity
+    {
+        return Err(Refusal::HoldDiffers { held: held.get() });
+    }
+    check_room(state, restock.quantity)?;
+    Ok(vec![Event::Restocked(Held {
+        hold: restock.hold,
+        sku: restock.sku.clone(),
+        quantity: restock.quantity,
+    })])
+}
+
+fn check_room(state: &State, more: Quantity) -> Result<(), Refusal> {
+    state
+        .on_hand()
+        .checked_add(u64::from(more.get()))
+        .filter(|on_hand| *on_hand <= MAX_ON_HAND)
+        .map(|_| ())
+        .ok_or(Refusal::QuantityOverflow)
 }
 
 fn held(state: &State, hold: HoldId, quantity: Quantity) -> Result<Held, Refusal> {

@@ -32,7 +32,17 @@ pub struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Ended {
     hold: HoldId,
-    committed: bool,
+    quantity: Quantity,
+    how: How,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum How {
+    Released,
+    Committed,
+    Restocked,
 }
 
 /// How a hold stands.
@@ -45,6 +55,8 @@ pub enum HoldStatus {
     Released,
     /// What it held is out.
     Committed,
+    /// What was out is back.
+    Restocked,
 }
 
 impl State {
@@ -85,12 +97,20 @@ impl State {
         if let Some(quantity) = self.holds.get(&hold) {
             return Some(HoldStatus::Held(*quantity));
         }
-        let ended = self.ended.iter().rev().find(|ended| ended.hold == hold)?;
-        Some(if ended.committed {
-            HoldStatus::Committed
-        } else {
-            HoldStatus::Released
+        Some(match self.find_ended(hold)?.how {
+            How::Released => HoldStatus::Released,
+            How::Committed => HoldStatus::Committed,
+            How::Restocked => HoldStatus::Restocked,
         })
+    }
+
+    /// How many an ended hold was about, where it is known still.
+    pub(super) fn ended_quantity(&self, hold: HoldId) -> Option<Quantity> {
+        self.find_ended(hold).map(|ended| ended.quantity)
+    }
+
+    fn find_ended(&self, hold: HoldId) -> Option<&Ended> {
+        self.ended.iter().rev().find(|ended| ended.hold == hold)
     }
 
     /// How many came under a reference, if any did.
@@ -99,18 +119,30 @@ impl State {
         self.receipts.get(reference).copied()
     }
 
-    fn end(&mut self, held: &Held, committed: bool) {
+    fn end(&mut self, held: &Held, how: How) {
         if self.holds.remove(&held.hold).is_none() {
             return;
         }
         let pieces = u64::from(held.quantity.get());
         self.reserved = self.reserved.saturating_sub(pieces);
-        if committed {
+        if how == How::Committed {
             self.on_hand = self.on_hand.saturating_sub(pieces);
         }
+        self.remember(held, how);
+    }
+
+    fn restock(&mut self, held: &Held) {
+        self.sku.get_or_insert_with(|| held.sku.clone());
+        let pieces = u64::from(held.quantity.get());
+        self.on_hand = self.on_hand.saturating_add(pieces);
+        self.remember(held, How::Restocked);
+    }
+
+    fn remember(&mut self, held: &Held, how: How) {
         self.ended.push_back(Ended {
             hold: held.hold,
-            committed,
+            quantity: held.quantity,
+            how,
         });
         if self.ended.len() > MAX_ENDED_HOLDS {
             self.ended.pop_front();
@@ -142,8 +174,9 @@ pub fn evolve(mut state: State, event: &Event) -> State {
                 .saturating_add(u64::from(held.quantity.get()));
             state.holds.insert(held.hold, held.quantity);
         }
-        Event::Released(held) => state.end(held, false),
-        Event::Committed(held) => state.end(held, true),
+        Event::Released(held) => state.end(held, How::Released),
+        Event::Committed(held) => state.end(held, How::Committed),
+        Event::Restocked(held) => state.restock(held),
         Event::RepeatAnswered(_) => {}
     }
     state

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recourse_domain::{HoldId, order, payment, stock};
+use recourse_domain::{HoldId, Sku, order, payment, stock};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A stock, and its books.
@@ -12,10 +12,13 @@ pub(crate) struct Stock {
     pub(crate) received: i64,
     pub(crate) adjusted: i64,
     pub(crate) committed: i64,
+    pub(crate) restocked: i64,
     pub(crate) open: BTreeMap<HoldId, i64>,
     /// How often each hold was made and ended.
     pub(crate) made: BTreeMap<HoldId, u32>,
     pub(crate) ended: BTreeMap<HoldId, u32>,
+    /// How often each key brought goods back.
+    pub(crate) restocks: BTreeMap<HoldId, u32>,
 }
 
 impl Stock {
@@ -40,6 +43,10 @@ impl Stock {
                     self.end(held);
                     self.committed += i64::from(held.quantity.get());
                 }
+                stock::Event::Restocked(held) => {
+                    *self.restocks.entry(held.hold).or_default() += 1;
+                    self.restocked += i64::from(held.quantity.get());
+                }
                 stock::Event::RepeatAnswered(_) => {}
             }
         }
@@ -57,7 +64,7 @@ impl Stock {
 
     /// Promise 3.
     fn check(&self) {
-        let on_hand = self.received + self.adjusted - self.committed;
+        let on_hand = self.received + self.adjusted + self.restocked - self.committed;
         let reserved: i64 = self.open.values().sum();
         assert!(0 <= reserved && reserved <= on_hand);
         assert_eq!(i64::try_from(self.state.on_hand()), Ok(on_hand));
@@ -74,6 +81,7 @@ impl Stock {
         assert_eq!(holds, self.open);
         assert!(self.made.values().all(|times| *times == 1));
         assert!(self.ended.values().all(|times| *times == 1));
+        assert!(self.restocks.values().all(|times| *times == 1));
     }
 }
 
@@ -84,6 +92,7 @@ pub(crate) struct Payment {
     pub(crate) authorized: i64,
     pub(crate) captured: i64,
     pub(crate) voided: i64,
+    pub(crate) refunded: i64,
 }
 
 impl Payment {
@@ -100,6 +109,9 @@ impl Payment {
                 }
                 payment::Event::Captured(applied) => self.captured += applied.amount.amount_minor,
                 payment::Event::Voided(applied) => self.voided += applied.amount.amount_minor,
+                payment::Event::Refunded(refunded) => {
+                    self.refunded += refunded.amount.amount_minor;
+                }
                 _ => {}
             }
         }
@@ -107,7 +119,7 @@ impl Payment {
         Ok(events)
     }
 
-    /// The call to the provider that is due now.
+    /// The first of the calls to the provider that are due now.
     pub(crate) fn call(&self) -> Option<payment::ProviderCall> {
         self.state.calls().next()
     }
@@ -118,7 +130,12 @@ impl Payment {
         assert!(held >= 0);
         assert!(self.captured == 0 || self.voided == 0);
         assert_eq!(held > 0, self.state.holds_money());
-        assert!(self.state.calls().count() <= 1);
+        assert!((0..=self.captured).contains(&self.refunded));
+        let mut calls = self.state.calls();
+        let is_refund =
+            |call: payment::ProviderCall| matches!(call.operation, payment::Operation::Refund(_));
+        // One at a time, but for refunds of what is taken.
+        assert!(self.state.calls().count() <= 1 || calls.all(is_refund));
         assert_eq!(
             self.state.calls().count() > 0,
             self.state.has_open_intent(),
@@ -134,6 +151,11 @@ pub(crate) struct Order {
     pub(crate) confirmed: u32,
     pub(crate) completed: u32,
     pub(crate) given_up: u32,
+    pub(crate) revoked: u32,
+    /// What closed returns refund.
+    pub(crate) refunds: i64,
+    /// How many pieces are back.
+    pub(crate) back: BTreeMap<Sku, i64>,
 }
 
 impl Order {
@@ -148,10 +170,33 @@ impl Order {
                 order::Event::Confirmed(_) => self.confirmed += 1,
                 order::Event::Completed(_) => self.completed += 1,
                 order::Event::Rejected(_) | order::Event::Cancelled(_) => self.given_up += 1,
-                order::Event::Placed(_) | order::Event::RepeatAnswered(_) => {}
+                order::Event::Revoked(_) => self.revoked += 1,
+                order::Event::ReturnClosed(closed) => {
+                    let its = self.state.get_return(closed.return_id).unwrap();
+                    self.refunds += its.refund.amount_minor;
+                    for line in &its.lines {
+                        *self.back.entry(line.sku.clone()).or_default() +=
+                            i64::from(line.quantity.get());
+                    }
+                }
+                order::Event::Placed(_)
+                | order::Event::ReturnRequested(_)
+                | order::Event::ReturnAccepted(_)
+                | order::Event::ReturnWithdrawn(_)
+                | order::Event::ReturnRejected(_)
+                | order::Event::RepeatAnswered(_) => {}
             }
         }
         assert!(self.confirmed + self.given_up <= 1);
+        assert!(self.revoked <= self.confirmed && (self.revoked == 0 || self.back.is_empty()));
+        for line in self.state.lines() {
+            let back = self.back.get(&line.sku).copied().unwrap_or_default();
+            assert!(
+                back <= i64::from(line.quantity.get()),
+                "more is back than was bought"
+            );
+            assert_eq!(i64::from(self.state.returned(&line.sku)), back);
+        }
         assert!(self.completed <= self.confirmed);
         Ok(events)
     }

@@ -52,6 +52,7 @@ pub(crate) struct Provider {
     pub(crate) authorized: i64,
     pub(crate) captured: i64,
     pub(crate) voided: i64,
+    pub(crate) refunded: i64,
 }
 
 impl Provider {
@@ -129,8 +130,10 @@ impl Provider {
                 Operation::Authorize => self.authorized += amount,
                 Operation::Capture => self.captured += amount,
                 Operation::Void => self.voided += amount,
+                Operation::Refund(_) => self.refunded += amount,
             }
             assert!(self.captured + self.voided <= self.authorized);
+            assert!(self.refunded <= self.captured);
         }
         self.decided.insert(call.key, outcome.clone());
         outcome

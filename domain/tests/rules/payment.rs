@@ -1,16 +1,16 @@
 use recourse_domain::{
-    CardToken, Money, OrderId,
+    CardToken, Money, OrderId, RefundId,
     payment::{
         Applied, AuthorizationRequested, Authorize, Capture, Command, Declined, Event, Joined,
         Operation,
         Operation::{Authorize as A, Capture as C, Void as V},
-        Outcome, ProviderCall, RecordOutcome, RepeatAnswered, Requested, State, Status, Unknown,
-        Void,
+        Outcome, ProviderCall, RecordOutcome, Refund, RefundRefused, RefundRequested, Refunded,
+        RepeatAnswered, Requested, State, Status, Unknown, Void, decide,
     },
 };
 use uuid::Uuid;
 
-use crate::given::{Given, ORDER, PAYMENT, Payment, eur, given, given_nothing};
+use crate::given::{Given, ORDER, PAYMENT, Payment, eur, given, given_nothing, usd};
 
 fn total() -> Money {
     eur(3_998)
@@ -37,6 +37,64 @@ fn ask_void() -> Command {
     Command::Void(Void {})
 }
 
+/// The refunds of these tests, each of [`PART`] where nothing else is said.
+const R: Operation = Operation::Refund(RefundId(Uuid::from_u128(7)));
+const S: Operation = Operation::Refund(RefundId(Uuid::from_u128(8)));
+const PART: i64 = 1_500;
+
+fn id_of(refund: Operation) -> RefundId {
+    match refund {
+        Operation::Refund(id) => id,
+        other => unreachable!("{other} is no refund"),
+    }
+}
+
+fn ask_refund(refund: Operation, amount: i64) -> Command {
+    Command::Refund(Refund {
+        refund: id_of(refund),
+        amount: Some(eur(amount)),
+    })
+}
+
+fn ask_rest(refund: Operation) -> Command {
+    Command::Refund(Refund {
+        refund: id_of(refund),
+        amount: None,
+    })
+}
+
+fn refund_requested(refund: Operation, amount: i64, ordinal: u32) -> Event {
+    Event::RefundRequested(RefundRequested {
+        refund: id_of(refund),
+        amount: eur(amount),
+        key: key(refund, ordinal),
+        ordinal,
+    })
+}
+
+fn refunded(refund: Operation, amount: i64) -> Event {
+    Event::Refunded(Refunded {
+        refund: id_of(refund),
+        amount: eur(amount),
+        reference: "ref-refund".into(),
+    })
+}
+
+fn nothing_to_refund(refund: Operation) -> Event {
+    Event::RefundRefused(RefundRefused {
+        refund: id_of(refund),
+        declined: Declined {
+            code: "nothing-to-undo".into(),
+            detail: "no money is taken that could be given back".into(),
+            is_final: true,
+        },
+    })
+}
+
+fn captured_and(events: impl IntoIterator<Item = Event>) -> Given<Payment> {
+    authorized_and([requested(C, 0), applied(C)].into_iter().chain(events))
+}
+
 fn key(operation: Operation, ordinal: u32) -> Uuid {
     PAYMENT.key(operation, ordinal)
 }
@@ -61,6 +119,7 @@ fn requested(operation: Operation, ordinal: u32) -> Event {
         Operation::Authorize => authorization_requested(ordinal),
         Operation::Capture => Event::CaptureRequested(requested),
         Operation::Void => Event::VoidRequested(requested),
+        Operation::Refund(_) => refund_requested(operation, PART, ordinal),
     }
 }
 
@@ -73,6 +132,11 @@ fn applied(operation: Operation) -> Event {
         Operation::Authorize => Event::Authorized(applied),
         Operation::Capture => Event::Captured(applied),
         Operation::Void => Event::Voided(applied),
+        Operation::Refund(refund) => Event::Refunded(Refunded {
+            refund,
+            amount: eur(PART),
+            reference: applied.reference,
+        }),
     }
 }
 
@@ -86,6 +150,7 @@ fn refused(operation: Operation, is_final: bool) -> Event {
         Operation::Authorize => Event::Declined(declined),
         Operation::Capture => Event::CaptureRefused(declined),
         Operation::Void => Event::VoidRefused(declined),
+        Operation::Refund(refund) => Event::RefundRefused(RefundRefused { refund, declined }),
     }
 }
 
@@ -175,6 +240,7 @@ fn an_authorization_is_an_intent_before_the_provider_is_called() {
             amount: total(),
             token: CardToken::new("tok_visa"),
             authorization: None,
+            capture: None,
             is_unknown: false,
         }]
     );
@@ -182,12 +248,22 @@ fn an_authorization_is_an_intent_before_the_provider_is_called() {
 
 #[test]
 fn a_key_is_of_one_payment_one_operation_and_one_ordinal() {
-    let keys = [key(A, 0), key(A, 1), key(C, 0), key(V, 0)];
+    let keys = [
+        key(A, 0),
+        key(A, 1),
+        key(C, 0),
+        key(V, 0),
+        key(R, 0),
+        key(R, 1),
+        key(S, 0),
+    ];
     for (index, one) in keys.iter().enumerate() {
         assert!(!keys[..index].contains(one));
         assert_eq!(one.get_version_num(), 5);
     }
     assert_eq!(key(A, 0), Uuid::new_v5(&PAYMENT.0, b"authorize/0"));
+    let refund = format!("refund/{}/0", id_of(R));
+    assert_eq!(key(R, 0), Uuid::new_v5(&PAYMENT.0, refund.as_bytes()));
 }
 
 #[test]
@@ -524,10 +600,199 @@ fn a_void_refused_for_now_is_asked_again_and_one_refused_for_good_is_not() {
 }
 
 #[test]
+fn some_of_what_is_captured_is_refunded_and_then_the_rest() {
+    let state = captured_and([])
+        .when(ask_refund(R, PART))
+        .then([refund_requested(R, PART, 0)]);
+    assert_eq!(due(&state), [(R, key(R, 0))]);
+    let call = state.calls().next().unwrap();
+    assert_eq!(call.amount, eur(PART));
+    assert_eq!(call.capture.as_deref(), Some("ref-capture"));
+    let state = captured_and([refund_requested(R, PART, 0)])
+        .when(record(R, 0, it_applied(R)))
+        .then([refunded(R, PART)]);
+    assert_eq!(state.status(), Some(Status::PartiallyRefunded));
+    assert_eq!(state.refunded(), Some(eur(PART)));
+    assert!(!state.has_open_intent());
+    let state = captured_and([refund_requested(R, PART, 0), refunded(R, PART)])
+        .when(ask_rest(S))
+        .then([refund_requested(S, 3_998 - PART, 0)]);
+    let state = Given::<Payment>(state)
+        .when(record(S, 0, it_applied(S)))
+        .then([refunded(S, 3_998 - PART)]);
+    assert_eq!(state.status(), Some(Status::Refunded));
+    assert_eq!(state.refundable(), Some(eur(0)));
+}
+
+#[test]
+fn two_refunds_are_under_way_at_once_and_each_has_its_own_outcome() {
+    let history = [refund_requested(R, PART, 0), refund_requested(S, PART, 0)];
+    let state = captured_and(history.clone()).0;
+    assert_eq!(due(&state), [(R, key(R, 0)), (S, key(S, 0))]);
+    let state = captured_and(history)
+        .when(record(S, 0, it_applied(S)))
+        .then([refunded(S, PART)]);
+    assert_eq!(due(&state), [(R, key(R, 0))]);
+    assert_ne!(R.name(), S.name());
+}
+
+#[test]
+fn refunds_are_never_more_than_what_is_captured_open_ones_counted() {
+    let told = captured_and([refund_requested(R, 3_000, 0)])
+        .when(ask_refund(S, 999))
+        .then_refused("refund-too-large");
+    assert_eq!(told, "998 EUR can be refunded and 999 EUR are wanted");
+    captured_and([refund_requested(R, 3_000, 0)])
+        .when(ask_refund(S, 998))
+        .then([refund_requested(S, 998, 0)]);
+    captured_and([refund_requested(R, 3_000, 0), refused(R, true)])
+        .when(ask_refund(S, 3_998))
+        .then([refund_requested(S, 3_998, 0)]);
+}
+
+#[test]
+fn a_refund_too_large_may_fit_once_an_open_one_is_refused() {
+    let refusal = |events: Vec<Event>| {
+        let state = captured_and(events).0;
+        decide(&state, &ask_refund(S, 3_998)).unwrap_err()
+    };
+    assert!(!refusal(vec![refund_requested(R, PART, 0)]).is_final());
+    assert!(refusal(vec![refund_requested(R, PART, 0), refunded(R, PART)]).is_final());
+}
+
+#[test]
+fn a_refund_is_of_something_in_the_currency_of_its_payment() {
+    for amount in [0, -1] {
+        captured_and([])
+            .when(ask_refund(R, amount))
+            .then_refused("nothing-to-pay");
+    }
+    captured_and([])
+        .when(Command::Refund(Refund {
+            refund: id_of(R),
+            amount: Some(usd(1)),
+        }))
+        .then_refused("payment-differs");
+}
+
+#[test]
+fn a_further_refund_of_the_same_id_joins_the_open_one_and_is_done_after_it() {
+    for ask in [ask_refund(R, PART), ask_rest(R)] {
+        captured_and([refund_requested(R, PART, 0)])
+            .when(ask.clone())
+            .then_unchanged(joined(R));
+        captured_and([refund_requested(R, PART, 0), refunded(R, PART)])
+            .when(ask)
+            .then_unchanged(repeat(R));
+    }
+    captured_and([refund_requested(R, PART, 0)])
+        .when(ask_refund(R, PART + 1))
+        .then_refused("refund-differs");
+}
+
+#[test]
+fn a_refund_refused_for_now_is_asked_again_under_a_new_key_and_one_refused_for_good_is_not() {
+    captured_and([refund_requested(R, PART, 0), refused(R, false)])
+        .when(ask_refund(R, PART))
+        .then([refund_requested(R, PART, 1)]);
+    let state = captured_and([refund_requested(R, PART, 0)])
+        .when(record(R, 0, it_refused(true)))
+        .then([refused(R, true)]);
+    assert_eq!(state.status(), Some(Status::Captured));
+    captured_and([refund_requested(R, PART, 0), refused(R, true)])
+        .when(ask_refund(R, PART))
+        .then_refused("payment-declined");
+}
+
+#[test]
+fn an_unknown_refund_is_asked_again_under_its_key() {
+    let state = captured_and([refund_requested(R, PART, 0)])
+        .when(record(R, 0, no_answer()))
+        .then([unknown(R)]);
+    assert_eq!(state.status(), Some(Status::Unknown));
+    assert_eq!(due(&state), [(R, key(R, 0))]);
+    captured_and([refund_requested(R, PART, 0), unknown(R)])
+        .when(record(R, 0, no_answer()))
+        .then_nothing();
+}
+
+#[test]
+fn what_is_not_captured_is_not_refunded() {
+    for given in [
+        given_nothing::<Payment>,
+        opened,
+        || authorized_and([]),
+        || authorized_and([requested(C, 0), refused(C, true)]),
+        || authorized_and([requested(V, 0), applied(V)]),
+    ] {
+        given()
+            .when(ask_refund(R, PART))
+            .then_refused("payment-not-captured");
+        given().when(ask_rest(R)).then_refused("nothing-to-undo");
+    }
+    captured_and([refund_requested(R, 3_998, 0), refunded(R, 3_998)])
+        .when(ask_rest(S))
+        .then_refused("nothing-to-undo");
+}
+
+#[test]
+fn what_the_rest_is_waits_for_a_refund_that_is_under_way() {
+    captured_and([refund_requested(R, PART, 0)])
+        .when(ask_rest(S))
+        .then_refused("refund-open");
+}
+
+#[test]
+fn a_refund_waits_for_the_outcome_of_the_capture() {
+    let history = || authorized_and([requested(C, 0), unknown(C)]);
+    let state = history()
+        .when(ask_rest(R))
+        .then([refund_requested(R, 3_998, 0)]);
+    assert_eq!(due(&state), [(C, key(C, 0))]);
+    let waiting = || authorized_and([requested(C, 0), unknown(C), refund_requested(R, 3_998, 0)]);
+    let state = waiting()
+        .when(record(C, 0, it_applied(C)))
+        .then([applied(C)]);
+    assert_eq!(due(&state), [(R, key(R, 0))]);
+    let state = waiting()
+        .when(record(C, 0, it_refused(true)))
+        .then([refused(C, true), nothing_to_refund(R)]);
+    assert!(!state.has_open_intent() && state.holds_money());
+    Given::<Payment>(state)
+        .when(ask_void())
+        .then([requested(V, 0)]);
+}
+
+#[test]
+fn a_refund_that_ended_with_an_earlier_capture_says_nothing_of_the_next() {
+    authorized_and([
+        requested(C, 0),
+        refund_requested(R, 3_998, 0),
+        refused(C, false),
+        nothing_to_refund(R),
+        requested(C, 1),
+        applied(C),
+    ])
+    .when(ask_rest(R))
+    .then([refund_requested(R, 3_998, 1)]);
+}
+
+#[test]
+fn what_is_captured_and_given_back_leaves_nothing_to_void() {
+    captured_and([refund_requested(R, PART, 0), refunded(R, PART)])
+        .when(ask_void())
+        .then_refused("payment-captured");
+    captured_and([refund_requested(R, 3_998, 0), refunded(R, 3_998)])
+        .when(ask_void())
+        .then_refused("nothing-to-undo");
+}
+
+#[test]
 fn every_event_says_what_it_is_to_its_command() {
     for operation in [A, C, V] {
-        let name = operation.as_str();
-        assert_eq!(serde_json::to_value(operation).unwrap(), name);
+        assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
+    }
+    for operation in [A, C, V, R] {
         assert_eq!(requested(operation, 0).intent(), Some(operation));
         assert_eq!(joined(operation).intent(), Some(operation));
         assert_eq!(applied(operation).outcome(), Some((operation, None)));

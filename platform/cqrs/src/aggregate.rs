@@ -1,5 +1,7 @@
 //! What the platform asks of an aggregate.
 
+use std::borrow::Cow;
+
 use recourse_event_store::Refused;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -57,13 +59,13 @@ pub enum Role {
     Answer,
     /// The command is taken and will be answered by the outcome of this operation.
     Intent {
-        /// `authorize`.
-        operation: &'static str,
+        /// `authorize`. Tells apart what may be open at once: `refund/<id>`.
+        operation: Cow<'static, str>,
     },
     /// It answers every open command of this operation.
     Outcome {
         /// `authorize`.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// Why not, where the outcome is no.
         refused: Option<Refused>,
     },

@@ -333,7 +333,7 @@ fn write<A: Aggregate>(
             {
                 let taken = Taken {
                     answered: own.clone(),
-                    operation: operation.to_owned(),
+                    operation: operation.into_owned(),
                 };
                 open.push(taken.clone());
                 metadata.takes = Some(taken);

@@ -74,7 +74,7 @@ fn left(world: &World) -> Vec<String> {
         match hold {
             Some(HoldStatus::Held(_)) => left.push(format!("reserve-stock {line}")),
             Some(HoldStatus::Committed) => left.push(format!("commit-stock {line}")),
-            Some(HoldStatus::Released) | None => {}
+            Some(HoldStatus::Released | HoldStatus::Restocked) | None => {}
         }
     }
     if world.provider.applied(Operation::Capture) > 0 {

@@ -141,10 +141,10 @@ impl Aggregate for Tally {
         match event {
             Event::Added(_) | Event::Taken(_) => Role::Answer,
             Event::Asked(op) => Role::Intent {
-                operation: op.name(),
+                operation: op.name().into(),
             },
             Event::Settled((op, yes)) => Role::Outcome {
-                operation: op.name(),
+                operation: op.name().into(),
                 refused: (!yes).then(|| refused("not-so")),
             },
             Event::Noted(_) => Role::Progress,
