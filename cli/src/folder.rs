@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_bench::verify::{OpenFolder, Opened, Projected};
+use recourse_bench::verify::{OpenFolder, Opened, Projected, View};
 use recourse_event_store::embedded;
 use recourse_projection_services::{orders, products, sagas, stock};
 use recourse_views::{documents::Documents, sqlite};
@@ -56,18 +56,27 @@ pub struct Reading;
 impl OpenFolder for Reading {
     async fn open(&self, data: &Path) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>> {
         let layout = Layout::of(data);
+        let documents = match layout.open_views(sqlite::Access::ReadOnly).await {
+            Ok(documents) => documents,
+            Err(error) => {
+                // A folder without a log is told as such, not by the views that it lacks too.
+                drop(embedded::Store::open_read_only(&layout.log)?);
+                return Err(error.into());
+            }
+        };
+        let documents: &dyn Documents = &documents;
+        let views: Vec<Box<dyn View>> = vec![
+            Box::new(Projected::<orders::Orders>::scan(documents).await),
+            Box::new(Projected::<sagas::Sagas>::scan(documents).await),
+            Box::new(Projected::<stock::Stocks>::scan(documents).await),
+            Box::new(Projected::<products::Products>::scan(documents).await),
+        ];
+        // After the views: a log that is opened first may end before what they hold by now.
         let store = embedded::Store::open_read_only(&layout.log)?;
-        let documents: Arc<dyn Documents> =
-            Arc::new(layout.open_views(sqlite::Access::ReadOnly).await?);
         Ok(Opened {
             published_durable: store.published_durable(),
             store: Arc::new(store),
-            views: vec![
-                Box::new(Projected::<orders::Orders>::new(Arc::clone(&documents))),
-                Box::new(Projected::<sagas::Sagas>::new(Arc::clone(&documents))),
-                Box::new(Projected::<stock::Stocks>::new(Arc::clone(&documents))),
-                Box::new(Projected::<products::Products>::new(documents)),
-            ],
+            views,
         })
     }
 }

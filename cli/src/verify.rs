@@ -11,8 +11,7 @@ use crate::{command, folder::Reading};
 /// Hold every promise against the log and the views.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The data folder. A running server may have it open, but should take no orders meanwhile:
-    /// its views would move on past the log that is read here.
+    /// The data folder. A running server may have it open and be busy.
     #[arg(long, value_name = "DIR", default_value = "recourse-data")]
     data: PathBuf,
     /// What clients were told, one JSON object a line, as `bench` writes it: nothing of that

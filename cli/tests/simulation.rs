@@ -385,7 +385,7 @@ impl World {
     /// The last event of each saga that is open, and where the views are.
     async fn what_is_open(&self) -> String {
         let mut text = format!("the log ends at {}\n", self.store.durable());
-        for view in self.views() {
+        for view in self.views().await {
             let compared = view.compare(&self.store).await.unwrap();
             writeln!(text, "view {} at {}", view.name(), compared.position).unwrap();
         }
@@ -408,7 +408,7 @@ impl World {
 
     async fn views_are_at_the_head(&self) -> bool {
         let head = self.store.durable();
-        for view in self.views() {
+        for view in self.views().await {
             let compared = view.compare(&self.store).await.unwrap();
             if compared.position < head {
                 return false;
@@ -417,13 +417,13 @@ impl World {
         true
     }
 
-    fn views(&self) -> Vec<Box<dyn View>> {
-        let documents = || -> Arc<dyn Documents> { self.documents[0].clone() };
+    async fn views(&self) -> Vec<Box<dyn View>> {
+        let documents: &dyn Documents = &*self.documents[0];
         vec![
-            Box::new(Projected::<orders::Orders>::new(documents())),
-            Box::new(Projected::<sagas::Sagas>::new(documents())),
-            Box::new(Projected::<stock::Stocks>::new(documents())),
-            Box::new(Projected::<products::Products>::new(documents())),
+            Box::new(Projected::<orders::Orders>::scan(documents).await),
+            Box::new(Projected::<sagas::Sagas>::scan(documents).await),
+            Box::new(Projected::<stock::Stocks>::scan(documents).await),
+            Box::new(Projected::<products::Products>::scan(documents).await),
         ]
     }
 
@@ -431,7 +431,9 @@ impl World {
         let mut options = verify::Options::new(self.clock.now());
         options.acknowledged = Some(acknowledged.path().to_owned());
         let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
-        let report = verify::run(store, &self.views(), &options).await.unwrap();
+        let report = verify::run(store, &self.views().await, &options)
+            .await
+            .unwrap();
         assert!(report.holds(), "seed {}:\n{}", self.seed, report.text());
         let ends = self.count_ends().await;
         self.tally.orders = report.orders.values().sum();

@@ -15,7 +15,11 @@ use std::{
     io::{Read as _, Write},
     path::{Path, PathBuf},
     process::Output,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
 };
 
 use recourse::folder::Layout;
@@ -314,6 +318,35 @@ fn a_folder_that_a_server_left_holds_beside_one_and_after_it() {
     assert_eq!(beside.status.code(), Some(0), "{beside:?}");
     let text = String::from_utf8(beside.stdout).unwrap();
     assert!(text.ends_with("every promise holds\n"), "{text}");
+}
+
+#[test]
+fn beside_a_busy_server_every_promise_holds_each_time() {
+    const TIMES: usize = 8;
+    let server = Server::start();
+    server.stocked("tea", 1_000_000);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let placed = server.order("tea", 1, "tok_visa").wait(20).send();
+                    placed.expect(201);
+                }
+            });
+        }
+        let outputs: Vec<_> = (0..TIMES)
+            .map(|_| run(&["verify", "--json"], &server.data()))
+            .collect();
+        done.store(true, Ordering::SeqCst);
+        let mut events = Vec::new();
+        for output in outputs {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+            events.push(report["events"].as_u64().unwrap());
+        }
+        assert!(events.is_sorted_by(|a, b| a < b), "not busy: {events:?}");
+    });
 }
 
 #[test]

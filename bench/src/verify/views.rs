@@ -1,10 +1,14 @@
 //! Promise 6: each view is the fold of the log.
 
-use std::{marker::PhantomData, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use recourse_event_store::{EventStore, Position};
-use recourse_views::{Projection, documents::Documents, verify::CompareError};
+use recourse_views::{
+    Projection,
+    documents::{self, Documents},
+    verify::{CompareError, Comparison, Scanned},
+};
 
 use super::{
     Fold,
@@ -13,9 +17,9 @@ use super::{
 
 /// A data folder, opened to be read: beside the server that writes it, or after its end.
 pub struct Opened {
-    /// The log as of now.
+    /// The log as of now: opened after the views were scanned, so that it reaches as far.
     pub store: Arc<dyn EventStore>,
-    /// Its views.
+    /// Its views, as of just before.
     pub views: Vec<Box<dyn View>>,
     /// Up to where the server had said that the log is durable, where it left word of it.
     pub published_durable: Option<Position>,
@@ -31,7 +35,7 @@ pub trait OpenFolder: Send + Sync {
     async fn open(&self, data: &Path) -> Result<Opened, Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// A view that can be held against the log.
+/// A view as of one moment, which can be held against the log.
 #[async_trait]
 pub trait View: Send + Sync {
     /// Its name.
@@ -41,25 +45,20 @@ pub trait View: Send + Sync {
     ///
     /// # Errors
     /// Where the view or the log cannot be read, or the view does not belong to the log.
-    async fn compare(
-        &self,
-        store: &dyn EventStore,
-    ) -> Result<recourse_views::verify::Comparison, CompareError>;
+    async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError>;
 }
 
-/// The view that a projection makes, kept in a database of documents.
+/// The view that a projection makes, as it was scanned.
+#[derive(Debug)]
 pub struct Projected<P> {
-    documents: Arc<dyn Documents>,
-    projection: PhantomData<fn() -> P>,
+    scanned: Result<Scanned<P>, documents::Error>,
 }
 
 impl<P: Projection> Projected<P> {
-    /// In this database.
-    #[must_use]
-    pub fn new(documents: Arc<dyn Documents>) -> Self {
+    /// Scans it as it is now. Where it cannot be, [`View::compare`] says so.
+    pub async fn scan(documents: &dyn Documents) -> Self {
         Self {
-            documents,
-            projection: PhantomData,
+            scanned: Scanned::of(documents).await,
         }
     }
 }
@@ -70,11 +69,11 @@ impl<P: Projection> View for Projected<P> {
         P::NAME
     }
 
-    async fn compare(
-        &self,
-        store: &dyn EventStore,
-    ) -> Result<recourse_views::verify::Comparison, CompareError> {
-        recourse_views::verify::compare::<P>(store, &*self.documents).await
+    async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError> {
+        match &self.scanned {
+            Ok(scanned) => scanned.compare(store).await,
+            Err(error) => Err(error.clone().into()),
+        }
     }
 }
 

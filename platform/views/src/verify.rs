@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
+    marker::PhantomData,
 };
 
 use recourse_event_store::{EventStore, Position};
@@ -59,8 +60,80 @@ pub enum CompareError {
     Documents(#[from] documents::Error),
 }
 
-/// Compares every row of a view with the fold of the log up to the view's checkpoint. Works
-/// beside the process that fills the view.
+/// The rows of a view as they were at one moment, and how far it had come then.
+///
+/// To hold a view against a log that is read as of one moment, beside the process that writes
+/// both, scan the view first and open the log afterwards: what a view holds was durable before,
+/// so the log then reaches at least as far.
+#[derive(Debug)]
+pub struct Scanned<P> {
+    /// A digest of each row, by id.
+    rows: BTreeMap<String, u64>,
+    checkpoint: Option<Checkpoint>,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> Scanned<P> {
+    /// Reads every row.
+    ///
+    /// # Errors
+    /// Where the view cannot be read.
+    pub async fn of(documents: &dyn Documents) -> Result<Self, documents::Error> {
+        let mut rows = BTreeMap::new();
+        let checkpoint = documents
+            .scan(&P::collection(), &mut |document| {
+                rows.insert(document.id, digest(&document.json));
+            })
+            .await?;
+        Ok(Self {
+            rows,
+            checkpoint,
+            projection: PhantomData,
+        })
+    }
+
+    /// Compares every row with the fold of the log up to the view's checkpoint.
+    ///
+    /// # Errors
+    /// Where the log cannot be read, or the view does not belong to it.
+    pub async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError> {
+        let mut fold = Fold::<P>::default();
+        if let Some(checkpoint) = &self.checkpoint {
+            checkpoint.verify(store, P::NAME).await?;
+            fold.advance(store, checkpoint.position).await?;
+        }
+        let mut differences = Vec::new();
+        let mut equal_rows: u64 = 0;
+        for (id, row) in fold.rows() {
+            let kind = match self.rows.get(id) {
+                None => DifferenceKind::Missing,
+                Some(found) if *found == digest(&write_row::<P>(id, row)?) => {
+                    equal_rows = equal_rows.saturating_add(1);
+                    continue;
+                }
+                Some(_) => DifferenceKind::Changed,
+            };
+            let id = id.clone();
+            differences.push(Difference { id, kind });
+        }
+        let surplus = self.rows.keys().filter(|id| !fold.rows().contains_key(*id));
+        differences.extend(surplus.map(|id| Difference {
+            id: id.clone(),
+            kind: DifferenceKind::Surplus,
+        }));
+        differences.sort();
+        Ok(Comparison {
+            position: self
+                .checkpoint
+                .map_or(Position::START, |checkpoint| checkpoint.position),
+            equal_rows,
+            differences,
+        })
+    }
+}
+
+/// Scans a view and compares it with a log that goes on meanwhile: not with one that is read as
+/// of an earlier moment, see [`Scanned`].
 ///
 /// # Errors
 /// Where either cannot be read, or the view does not belong to the log.
@@ -68,42 +141,7 @@ pub async fn compare<P: Projection>(
     store: &dyn EventStore,
     documents: &dyn Documents,
 ) -> Result<Comparison, CompareError> {
-    let collection = P::collection();
-    let mut there: BTreeMap<String, u64> = BTreeMap::new();
-    let checkpoint: Option<Checkpoint> = documents
-        .scan(&collection, &mut |document| {
-            there.insert(document.id, digest(&document.json));
-        })
-        .await?;
-    let mut fold = Fold::<P>::default();
-    if let Some(checkpoint) = &checkpoint {
-        checkpoint.verify(store, P::NAME).await?;
-        fold.advance(store, checkpoint.position).await?;
-    }
-    let mut differences = Vec::new();
-    let mut equal_rows: u64 = 0;
-    for (id, row) in fold.rows() {
-        let kind = match there.remove(id) {
-            None => DifferenceKind::Missing,
-            Some(found) if found == digest(&write_row::<P>(id, row)?) => {
-                equal_rows = equal_rows.saturating_add(1);
-                continue;
-            }
-            Some(_) => DifferenceKind::Changed,
-        };
-        let id = id.clone();
-        differences.push(Difference { id, kind });
-    }
-    differences.extend(there.into_keys().map(|id| Difference {
-        id,
-        kind: DifferenceKind::Surplus,
-    }));
-    differences.sort();
-    Ok(Comparison {
-        position: checkpoint.map_or(Position::START, |checkpoint| checkpoint.position),
-        equal_rows,
-        differences,
-    })
+    Scanned::<P>::of(documents).await?.compare(store).await
 }
 
 /// A digest, so that a view is not held in memory whole beside its fold.

@@ -81,7 +81,7 @@ async fn view_of(log: &Log, rows: &[(&str, u32)]) -> Vec<Box<dyn View>> {
         )
         .await
         .unwrap();
-    vec![Box::new(Projected::<Received>::new(Arc::new(documents)))]
+    vec![Box::new(Projected::<Received>::scan(&documents).await)]
 }
 
 #[tokio::test]

@@ -101,6 +101,12 @@ pub trait Disk: Send + Sync + 'static {
     /// Where it cannot lock at all.
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
 
+    /// Whether somebody has the lock of this name. Asking never keeps anybody from taking it.
+    ///
+    /// # Errors
+    /// Where it cannot say.
+    fn is_locked(&self, name: &str) -> io::Result<bool>;
+
     /// Creates an empty file, in the place of any other of this name.
     ///
     /// # Errors

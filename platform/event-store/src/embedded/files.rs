@@ -72,20 +72,54 @@ impl File for OsFile {
     }
 }
 
+/// The operating system tells whether a file is locked only to who locks it. So whoever asks,
+/// and whoever locks for good, holds this file's lock for the microseconds in which it does so:
+/// a writer never meets a lock that is only a question.
+fn gate(name: &str) -> String {
+    format!("{name}.gate")
+}
+
 impl Disk for Folder {
     fn create_folder(&self) -> io::Result<()> {
         fs::create_dir_all(&self.path)
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.path.join(name))?;
+        let open = |name: &str| {
+            fs::OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(self.path.join(name))
+        };
+        let gate = open(&gate(name))?;
+        gate.lock()?;
+        let file = open(name)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn is_locked(&self, name: &str) -> io::Result<bool> {
+        // Read-only, for a folder that only that may be done with. A lock whose file is not
+        // there was never taken.
+        let open = |name: &str| match fs::File::open(self.path.join(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let gate = open(&gate(name))?;
+        if let Some(gate) = &gate {
+            gate.lock_shared()?;
+        }
+        let Some(file) = open(name)? else {
+            return Ok(false);
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(fs::TryLockError::WouldBlock) => Ok(true),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }

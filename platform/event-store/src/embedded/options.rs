@@ -99,6 +99,16 @@ pub enum OpenError {
         /// Which folder.
         folder: PathBuf,
     },
+    /// It is to be read beside the process that writes it, which has only just begun to open it
+    /// and has not said yet how far it is durable.
+    #[error(
+        "another process is opening the event store in {folder} and has not said yet how far it \
+         is durable: try again"
+    )]
+    NotPublished {
+        /// Which folder.
+        folder: PathBuf,
+    },
     /// A newer version of this program made it.
     #[error(
         "the event store was written in format {found}, this program knows up to {known}: \

@@ -50,30 +50,58 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Opened, L
 }
 
 /// Opens the log to read it as it is now: beside the process that writes it, up to what that
-/// one says is durable; without one, everything, synced first.
+/// one says is durable; without one, everything, synced first. Nobody is kept from writing
+/// meanwhile.
 pub(super) fn open_read_only(disk: &Arc<dyn Disk>, options: &Options) -> Result<Opened, OpenError> {
-    let missing = || OpenError::Missing {
-        folder: options.directory.clone(),
-    };
     let Some(header) = read_header(&**disk)? else {
-        return Err(missing());
+        return Err(OpenError::Missing {
+            folder: options.directory.clone(),
+        });
     };
-    let alone = lock(disk, options)?;
-    let published = published(&**disk, header.log);
+    let written = || {
+        disk.is_locked(LOCK)
+            .map_err(doing("see whether another process writes it"))
+    };
+    if !written()? {
+        match read_alone(&**disk, header) {
+            // A process that began to write meanwhile may have changed the end while it was
+            // read. Damage is still there when looked at again.
+            Err(OpenError::Corrupt { .. }) if !written()? => return read_alone(&**disk, header),
+            Err(OpenError::Corrupt { .. }) => {}
+            opened => return opened,
+        }
+    }
+    read_beside_writer(&**disk, header, options)
+}
+
+/// Reads all there is, and syncs it before it counts as durable. What a process that begins to
+/// write meanwhile appends may be read or not.
+fn read_alone(disk: &dyn Disk, header: StoreHeader) -> Result<Opened, OpenError> {
+    let mut scan = Scan::start(disk, header, false)?;
+    let published = published(disk, header.log);
     let mut names = disk.list().map_err(doing("list the folder"))?;
     names.sort();
-    let mut scan = Scan::start(&**disk, header, false)?;
-    if alone.is_some() {
-        scan.run(None)?;
-        scan.check_what_follows(&names)?;
-        scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
-        scan.sync_end()?;
-    } else {
-        let limit = published.unwrap_or(0);
-        scan.run(Some(limit))?;
-        scan.check_reaches(limit, PUBLISHED)?;
-    }
+    scan.run(None)?;
+    scan.check_what_follows(&names)?;
+    scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
+    scan.sync_end()?;
     Ok(scan.opened(published, true))
+}
+
+/// Reads up to what the process that has the log open says is durable.
+fn read_beside_writer(
+    disk: &dyn Disk,
+    header: StoreHeader,
+    options: &Options,
+) -> Result<Opened, OpenError> {
+    // The index first: what it reaches was published before it got its name.
+    let mut scan = Scan::start(disk, header, false)?;
+    let limit = published(disk, header.log).ok_or_else(|| OpenError::NotPublished {
+        folder: options.directory.clone(),
+    })?;
+    scan.run(Some(limit))?;
+    scan.check_reaches(limit, PUBLISHED)?;
+    Ok(scan.opened(Some(limit), true))
 }
 
 const PUBLISHED: &str = "the file `durable` says that the log had been durable further";

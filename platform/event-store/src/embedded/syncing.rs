@@ -76,8 +76,10 @@ impl Engine {
                 core.spare.push(bytes);
             }
         }
-        self.durable.advance(last);
+        // Before anybody here is told: what another file holds then, a reader in another process
+        // finds in the log too.
         self.publish_durable(&mut syncer, last);
+        self.durable.advance(last);
         Ok(true)
     }
 

@@ -389,6 +389,10 @@ impl Disk for CrashDisk {
         Ok(Some(Box::new(Locked(self.clone()))))
     }
 
+    fn is_locked(&self, _: &str) -> io::Result<bool> {
+        Ok(self.state().locked)
+    }
+
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut state = self.state();
         state.room()?;

@@ -1,6 +1,9 @@
 //! The store on the real disk, from day to day.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use super::{
     super::{OpenError, Store},
@@ -73,13 +76,9 @@ async fn a_second_process_is_refused_and_a_reader_is_not() {
     .unwrap();
     let end = appended.position.unwrap();
     store.wait_durable(end).await.unwrap();
-    // The position is published right after those who wait are woken.
-    let reader = loop {
-        let reader = Store::open_read_only(folder.path()).unwrap();
-        if reader.durable() == end {
-            break reader;
-        }
-    };
+    // The position is published before those who wait are woken.
+    let reader = Store::open_read_only(folder.path()).unwrap();
+    assert_eq!(reader.durable(), end);
     assert_eq!(all(&reader, Visibility::Durable).await.len(), 1);
     assert!(
         append_one(
@@ -93,6 +92,49 @@ async fn a_second_process_is_refused_and_a_reader_is_not() {
     let reader = Store::open_read_only(folder.path()).unwrap();
     assert_eq!(stream(&reader, "order-1").await.len(), 1);
     drop(Store::open(small(folder.path())).unwrap());
+}
+
+#[test]
+fn readers_never_keep_a_writer_out() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    drop(Store::open(small(folder.path())).unwrap());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut opened = 0;
+                    while !done.load(Ordering::SeqCst) {
+                        match Store::open_read_only(folder.path()) {
+                            Ok(_) => opened += 1,
+                            Err(OpenError::NotPublished { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    opened
+                })
+            })
+            .collect();
+        let written: Result<Vec<_>, _> = (0..60)
+            .map(|number| {
+                let store = Store::open(small(folder.path()))?;
+                let append = to("order-1", ExpectedRevision::Any, vec![event(number, 10)]);
+                Ok::<_, OpenError>(runtime.block_on(append_one(&store, append)))
+            })
+            .collect();
+        done.store(true, Ordering::SeqCst);
+        let opened: usize = readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum();
+        assert!(opened > 0);
+        assert!(written.unwrap().iter().all(Result::is_ok));
+    });
+    let reader = Store::open_read_only(folder.path()).unwrap();
+    assert_eq!(runtime.block_on(stream(&reader, "order-1")).len(), 60);
 }
 
 #[tokio::test]
