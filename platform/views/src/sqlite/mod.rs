@@ -1,8 +1,11 @@
 //! The `SQLite` adapters: what one process keeps beside its log.
 
+mod checkpoints;
 mod documents;
+mod files;
 mod state;
 mod statements;
 
-pub use documents::{Access, Documents, OpenError, Options};
+pub use documents::Documents;
+pub use files::{Access, OpenError, Options};
 pub use state::State;

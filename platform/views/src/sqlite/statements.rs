@@ -27,14 +27,8 @@ impl Statements {
 
 /// What a new file is filled with.
 pub(super) fn schema(collection: &Collection) -> String {
-    let mut sql = String::from(
-        "CREATE TABLE collection (definition TEXT NOT NULL) STRICT;
-         CREATE TABLE checkpoint (
-             only INTEGER PRIMARY KEY CHECK (only = 1),
-             log TEXT NOT NULL, position TEXT NOT NULL, event_id TEXT
-         ) STRICT;
-         CREATE TABLE documents (id TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL",
-    );
+    let mut sql =
+        String::from("CREATE TABLE documents (id TEXT PRIMARY KEY NOT NULL, json TEXT NOT NULL");
     for index in collection.indexes {
         let kind = match index.kind {
             Kind::Text => "TEXT",

@@ -1,0 +1,230 @@
+//! What `SQLite` adds to the contract of the port.
+
+use super::*;
+use crate::{
+    conformance::{self, SAMPLE, checkpoint, put},
+    documents::{Comparison, Documents as _, Filter, Index, Kind, Order},
+};
+
+const SAMPLE_2: Collection = Collection {
+    version: 2,
+    indexes: &[],
+    newest_first_by: None,
+    ..SAMPLE
+};
+
+async fn open(folder: &Path, access: Access) -> Documents {
+    Documents::open(folder, &[SAMPLE, SAMPLE_2], access, &Options::default())
+        .await
+        .unwrap()
+}
+
+/// Removed once it is dropped, after the files are closed.
+struct Owned {
+    documents: Documents,
+    _folder: tempfile::TempDir,
+}
+
+#[async_trait]
+impl documents::Documents for Owned {
+    async fn checkpoint(&self, collection: &Collection) -> Result<Option<Checkpoint>, Error> {
+        self.documents.checkpoint(collection).await
+    }
+
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+        self.documents.load(collection, ids).await
+    }
+
+    async fn commit(
+        &self,
+        collection: &Collection,
+        expected: Option<&Checkpoint>,
+        next: &Checkpoint,
+        writes: Vec<Write>,
+    ) -> Result<(), Error> {
+        self.documents
+            .commit(collection, expected, next, writes)
+            .await
+    }
+
+    async fn query(&self, collection: &Collection, query: &Query) -> Result<Page, Error> {
+        self.documents.query(collection, query).await
+    }
+
+    async fn scan(
+        &self,
+        collection: &Collection,
+        visit: &mut (dyn FnMut(Document) + Send),
+    ) -> Result<Option<Checkpoint>, Error> {
+        self.documents.scan(collection, visit).await
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_contract_of_the_port() {
+    conformance::run(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        Owned {
+            documents: open(folder.path(), Access::ReadWrite).await,
+            _folder: folder,
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_opening_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadWrite).await;
+    let row = put("a", "2026-01-01T00:00:00Z", "running", 1);
+    let one = checkpoint(1);
+    documents
+        .commit(&SAMPLE, None, &one, vec![row])
+        .await
+        .unwrap();
+    // Beside the one that writes.
+    let beside = open(folder.path(), Access::ReadOnly).await;
+    assert_eq!(beside.checkpoint(&SAMPLE).await.unwrap(), Some(one));
+    documents.close().await;
+    let again = open(folder.path(), Access::ReadWrite).await;
+    assert_eq!(again.checkpoint(&SAMPLE).await.unwrap(), Some(one));
+    let rows = again.load(&SAMPLE, &["a".into()]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+}
+
+#[tokio::test]
+async fn reading_only_makes_no_file_and_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadOnly).await;
+    assert_eq!(documents.checkpoint(&SAMPLE).await.unwrap(), None);
+    let refused = documents
+        .commit(&SAMPLE, None, &checkpoint(1), vec![])
+        .await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_file_of_another_definition_or_layout_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadWrite).await;
+    let changed = Collection {
+        indexes: &[Index {
+            path: "placed_at",
+            kind: Kind::Time,
+        }],
+        ..SAMPLE
+    };
+    let options = Options::default();
+    let what = |opened| match opened {
+        Err(OpenError::Incompatible { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let opened = Documents::open(folder.path(), &[changed], Access::ReadWrite, &options).await;
+    assert!(what(opened).contains("give it a new version"));
+    let writer = documents
+        .file(&SAMPLE_2)
+        .unwrap()
+        .file
+        .writer
+        .clone()
+        .unwrap();
+    sqlx::raw_sql("PRAGMA user_version = 2")
+        .execute(&writer)
+        .await
+        .unwrap();
+    let opened = Documents::open(folder.path(), &[SAMPLE_2], Access::ReadOnly, &options).await;
+    assert!(what(opened).contains("another version of this program"));
+}
+
+#[tokio::test]
+async fn a_query_walks_an_index_and_sorts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadWrite).await;
+    let filter = |path, comparison, value| Filter {
+        path,
+        comparison,
+        value,
+    };
+    let running = || filter("saga.status", Comparison::Equal, "running".into());
+    let below = || filter("available", Comparison::Below, 3.into());
+    let older = || filter("placed_at", Comparison::Below, 3.into());
+    let after = || {
+        Some(After {
+            time: Some(7),
+            id: "a".into(),
+        })
+    };
+    for (filters, order, after, index, sorts) in [
+        (vec![], Order::NewestFirst, None, "by_f_placed_at", false),
+        (vec![], Order::NewestFirst, after(), "by_f_placed_at", false),
+        (
+            vec![older()],
+            Order::NewestFirst,
+            None,
+            "by_f_placed_at",
+            false,
+        ),
+        (
+            vec![running()],
+            Order::NewestFirst,
+            None,
+            "by_f_saga_status",
+            false,
+        ),
+        (
+            vec![running()],
+            Order::NewestFirst,
+            after(),
+            "by_f_saga_status",
+            false,
+        ),
+        // Few are below: they are found first and then put in order.
+        (
+            vec![below()],
+            Order::NewestFirst,
+            after(),
+            "by_f_available",
+            true,
+        ),
+        (vec![below()], Order::ById, None, "by_f_available", true),
+        (
+            vec![],
+            Order::ById,
+            after(),
+            "sqlite_autoindex_documents_1",
+            false,
+        ),
+    ] {
+        let query = Query {
+            filters,
+            order,
+            after,
+            limit: 50,
+        };
+        let (sql, values) = statements::query(&SAMPLE, &query).unwrap();
+        let explained = format!("EXPLAIN QUERY PLAN {sql}");
+        let mut statement = sqlx::query(AssertSqlSafe(explained));
+        for value in values {
+            statement = match value {
+                Value::Integer(number) => statement.bind(number),
+                Value::Text(text) => statement.bind(text),
+            };
+        }
+        let readers = documents
+            .file(&SAMPLE)
+            .unwrap()
+            .file
+            .readers
+            .clone()
+            .unwrap();
+        let rows = statement.fetch_all(&readers).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let plan = plan.join("; ");
+        assert!(
+            plan.contains(&format!("USING INDEX {index}")),
+            "{sql}: {plan}"
+        );
+        assert_eq!(plan.contains("TEMP B-TREE"), sorts, "{sql}: {plan}");
+    }
+}
