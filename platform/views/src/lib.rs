@@ -14,6 +14,7 @@
 //! A view that a restored backup left ahead of, or beside, the log is refused with what to do
 //! ([`Checkpoint::verify`](recourse_event_store::Checkpoint::verify)), never silently carried on.
 
+pub mod books;
 #[cfg(test)]
 mod conformance;
 mod considered;
@@ -28,5 +29,5 @@ pub mod verify;
 
 pub use considered::Considered;
 pub use projection::{Projection, ProjectionError, fold_in_memory};
-pub use projector::Projector;
+pub use projector::{Bookkeeper, Projector};
 pub use recourse_event_store::{Checkpoint, CheckpointError};

@@ -92,8 +92,12 @@ pub enum FoldError {
 
 impl FoldError {
     pub(crate) fn event<P: Projection>(event: &RecordedEvent, source: ProjectionError) -> Self {
+        Self::of(P::NAME, event, source)
+    }
+
+    pub(crate) fn of(view: &'static str, event: &RecordedEvent, source: ProjectionError) -> Self {
         Self::Event {
-            view: P::NAME,
+            view,
             position: event.position,
             event_type: Arc::clone(&event.event.event_type),
             source,

@@ -1,26 +1,33 @@
-//! Fills a view from the log: rows and checkpoint together, or not at all.
+//! Fills a view from the log: what it is made of and the checkpoint together, or not at all.
 //!
 //! ```text
-//! checkpoint ─▶ subscribe ─▶ batch ─▶ load rows ─▶ fold each once ─▶ commit ─▶ considered
-//!     ▲                                                                 │
-//!     └────────── moved by somebody else, or not known whether ─────────┘
+//! checkpoint ─▶ subscribe ─▶ batch ─▶ the target takes it in ─▶ commit ─▶ considered
+//!     ▲                                                            │
+//!     └───────── moved by somebody else, or not known whether ─────┘
 //! ```
+//!
+//! What a view is made of is its [`Target`]'s: [`rows`] of documents, or the [`entries`] of a
+//! book. How it is driven is the same for both.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+pub mod entries;
+pub mod rows;
 
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
 use futures::FutureExt;
 use recourse_event_store::{
-    Batch, EventStore, Position, RecordedEvent, StoreError, Subscription, Visibility,
+    Batch, EventStore, Filter, Position, StoreError, Subscription, Visibility,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Checkpoint, CheckpointError, Considered,
-    documents::{self, Change, Collection, Documents, Write},
-    projection::{FoldError, Projection},
-    rows::Rows,
+use crate::{Checkpoint, CheckpointError, Considered, books, documents, projection::FoldError};
+
+pub use self::{
+    entries::{Bookkeeper, Bookkeeping},
+    rows::{Projector, read_row},
 };
 
 /// How a view is filled.
@@ -86,6 +93,14 @@ pub enum Error {
         /// Why not.
         source: documents::Error,
     },
+    /// The book cannot be read or written.
+    #[error("the book of the view `{view}` cannot be read or written")]
+    Books {
+        /// Which view.
+        view: &'static str,
+        /// Why not.
+        source: books::Error,
+    },
 }
 
 impl Error {
@@ -102,7 +117,25 @@ impl Error {
                 source,
                 documents::Error::Moved { .. } | documents::Error::Unavailable(_)
             ),
+            Self::Books { source, .. } => matches!(
+                source,
+                books::Error::Moved { .. } | books::Error::Unavailable(_)
+            ),
         }
+    }
+
+    /// Whether somebody else was faster.
+    const fn is_moved(&self) -> bool {
+        matches!(
+            self,
+            Self::Documents {
+                source: documents::Error::Moved { .. },
+                ..
+            } | Self::Books {
+                source: books::Error::Moved { .. },
+                ..
+            }
+        )
     }
 }
 
@@ -117,16 +150,45 @@ pub enum Step {
     Cut,
 }
 
+/// What is filled, and with what.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// The view.
+    const NAME: &'static str;
+
+    /// Which events it is made of.
+    fn filter() -> Filter;
+
+    /// How far it has come, by what is in its database. What was remembered of it is forgotten:
+    /// somebody else may have changed it since.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error>;
+
+    /// Takes a batch in and moves the checkpoint from `expected`, together. Gives the checkpoint
+    /// as it is then; none where nothing of the batch concerns the view and `may_wait` says that
+    /// the checkpoint may lie behind for now.
+    ///
+    /// # Errors
+    /// Where nothing was taken in, or it is not known whether.
+    async fn take_in(
+        &mut self,
+        store: &dyn EventStore,
+        batch: &Batch,
+        expected: Option<&Checkpoint>,
+        may_wait: bool,
+    ) -> Result<Option<Checkpoint>, Error>;
+}
+
 /// Fills one view. Two of them on one view do no harm: one is faster, the other starts again
 /// from there.
-pub struct Projector<P: Projection> {
+pub struct Filler<T: Target> {
     store: Arc<dyn EventStore>,
-    documents: Arc<dyn Documents>,
     options: Options,
-    collection: Collection,
     considered: Considered,
     place: Option<Place>,
-    rows: Rows<P::Row>,
+    target: T,
 }
 
 /// Where the projector is: what holds between two steps, and is given up after a failure.
@@ -143,23 +205,16 @@ struct Place {
     cut: bool,
 }
 
-impl<P: Projection> Projector<P> {
-    /// A projector that has done nothing yet.
+impl<T: Target> Filler<T> {
+    /// One that has done nothing yet.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn EventStore>,
-        documents: Arc<dyn Documents>,
-        options: Options,
-    ) -> Self {
-        let rows = Rows::new(options.cached_rows);
+    pub fn with_target(store: Arc<dyn EventStore>, target: T, options: Options) -> Self {
         Self {
             store,
-            documents,
             options,
-            collection: P::collection(),
             considered: Considered::default(),
             place: None,
-            rows,
+            target,
         }
     }
 
@@ -183,22 +238,16 @@ impl<P: Projection> Projector<P> {
     }
 
     async fn find(&mut self) -> Result<Place, Error> {
-        // Whatever the rows were, somebody else may have changed them since.
-        self.rows.clear();
-        let checkpoint = self
-            .documents
-            .checkpoint(&self.collection)
-            .await
-            .map_err(documents_error::<P>)?;
+        let checkpoint = self.target.reopen().await?;
         if let Some(checkpoint) = &checkpoint {
-            checkpoint.verify(&*self.store, P::NAME).await?;
+            checkpoint.verify(&*self.store, T::NAME).await?;
         }
         let position = checkpoint.map_or(Position::START, |checkpoint| checkpoint.position);
         let subscription = self
             .store
-            .subscribe(position, P::filter(), Visibility::Durable)
+            .subscribe(position, T::filter(), Visibility::Durable)
             .await
-            .map_err(store_error::<P>)?;
+            .map_err(store_error::<T>)?;
         self.considered.set(position);
         Ok(Place {
             subscription,
@@ -248,24 +297,31 @@ impl<P: Projection> Projector<P> {
         let batch = match next {
             Ok(batch) => self.gather(&mut place, batch),
             Err(StoreError::Unavailable(why)) => {
-                tracing::debug!(view = P::NAME, why, "the subscription was cut");
+                tracing::debug!(view = T::NAME, why, "the subscription was cut");
                 return Ok(Step::Cut);
             }
-            Err(source) => return Err(store_error::<P>(source)),
+            Err(source) => return Err(store_error::<T>(source)),
         };
-        match self.take_in(&mut place, &batch).await {
-            Ok(()) => {
+        let may_wait = place.written_at.elapsed() < self.quiet_checkpoint();
+        let taken_in = self
+            .target
+            .take_in(&*self.store, &batch, place.checkpoint.as_ref(), may_wait)
+            .await;
+        match taken_in {
+            Ok(written) => {
+                place.owes_checkpoint = written.is_none();
+                if written.is_some() {
+                    place.checkpoint = written;
+                    place.written_at = Instant::now();
+                }
                 self.considered.set(batch.considered);
                 place.was_busy = batch.events.len() >= self.options.min_linger_events;
                 // After a cut the next step subscribes again, and is told why where it cannot.
                 self.place = Some(place).filter(|place| !place.cut);
                 Ok(Step::Considered(batch.considered))
             }
-            Err(Error::Documents {
-                source: documents::Error::Moved { .. },
-                ..
-            }) => {
-                tracing::debug!(view = P::NAME, "somebody else was faster");
+            Err(error) if error.is_moved() => {
+                tracing::debug!(view = T::NAME, "somebody else was faster");
                 Ok(Step::Moved)
             }
             Err(error) => Err(error),
@@ -291,87 +347,6 @@ impl<P: Projection> Projector<P> {
         batch
     }
 
-    async fn take_in(&mut self, place: &mut Place, batch: &Batch) -> Result<(), Error> {
-        // In the order of keys, so that a database sees the same writes in the same order.
-        let mut by_row: BTreeMap<String, Vec<&RecordedEvent>> = BTreeMap::new();
-        for event in &batch.events {
-            let key = P::key(event).map_err(|source| FoldError::event::<P>(event, source))?;
-            if let Some(key) = key {
-                by_row.entry(key).or_default().push(event);
-            }
-        }
-        if by_row.is_empty() && place.written_at.elapsed() < self.quiet_checkpoint() {
-            place.owes_checkpoint = true;
-            return Ok(());
-        }
-        let mut rows = self.load(by_row.keys()).await?;
-        let mut writes = Vec::with_capacity(by_row.len());
-        for (id, events) in by_row {
-            let before = rows.remove(&id);
-            let was_there = before.is_some();
-            let mut row = before;
-            for event in events {
-                row =
-                    P::apply(row, event).map_err(|source| FoldError::event::<P>(event, source))?;
-            }
-            let change = match row {
-                Some(row) => {
-                    let json = write_row::<P>(&id, &row).map_err(documents_error::<P>)?;
-                    rows.insert(id.clone(), row);
-                    Change::Put(json)
-                }
-                None if was_there => Change::Delete,
-                None => continue,
-            };
-            writes.push(Write { id, change });
-        }
-        let next = Checkpoint::after(&*self.store, batch)
-            .await
-            .map_err(store_error::<P>)?;
-        self.documents
-            .commit(&self.collection, place.checkpoint.as_ref(), &next, writes)
-            .await
-            .map_err(documents_error::<P>)?;
-        place.checkpoint = Some(next);
-        place.owes_checkpoint = false;
-        place.written_at = Instant::now();
-        // Only what is in the database is remembered.
-        for (id, row) in rows {
-            self.rows.put(id, row);
-        }
-        Ok(())
-    }
-
-    /// The rows of these ids, those of them that exist, taken from memory or loaded.
-    async fn load(
-        &mut self,
-        ids: impl Iterator<Item = &String>,
-    ) -> Result<BTreeMap<String, P::Row>, Error> {
-        let mut rows = BTreeMap::new();
-        let mut missing = Vec::new();
-        for id in ids {
-            match self.rows.take(id) {
-                Some(row) => {
-                    rows.insert(id.clone(), row);
-                }
-                None => missing.push(id.clone()),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(rows);
-        }
-        let loaded = self
-            .documents
-            .load(&self.collection, &missing)
-            .await
-            .map_err(documents_error::<P>)?;
-        for document in loaded {
-            let row = read_row::<P>(&document.id, &document.json).map_err(documents_error::<P>)?;
-            rows.insert(document.id, row);
-        }
-        Ok(rows)
-    }
-
     /// Fills the view until it is cancelled. What may mend itself is tried again, ever less
     /// often.
     ///
@@ -390,7 +365,7 @@ impl<P: Projection> Projector<P> {
                 Ok(Step::Moved | Step::Cut) => failures = failures.saturating_add(1),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(
-                        view = P::NAME,
+                        view = T::NAME,
                         error = &error as &dyn std::error::Error,
                         "the view waits"
                     );
@@ -417,37 +392,9 @@ impl Options {
     }
 }
 
-/// Reads the row that a document holds.
-///
-/// # Errors
-/// [`documents::Error::Damaged`] where it is not one.
-pub fn read_row<P: Projection>(id: &str, json: &str) -> Result<P::Row, documents::Error> {
-    serde_json::from_str(json).map_err(|error| damaged::<P>(id, &error))
-}
-
-/// Writes a row as a document holds it.
-pub(crate) fn write_row<P: Projection>(id: &str, row: &P::Row) -> Result<String, documents::Error> {
-    serde_json::to_string(row).map_err(|error| damaged::<P>(id, &error))
-}
-
-fn damaged<P: Projection>(id: &str, error: &serde_json::Error) -> documents::Error {
-    documents::Error::Damaged {
-        collection: P::collection().table(),
-        id: id.to_owned(),
-        what: error.to_string(),
-    }
-}
-
-fn store_error<P: Projection>(source: StoreError) -> Error {
+fn store_error<T: Target>(source: StoreError) -> Error {
     Error::Store {
-        view: P::NAME,
-        source,
-    }
-}
-
-fn documents_error<P: Projection>(source: documents::Error) -> Error {
-    Error::Documents {
-        view: P::NAME,
+        view: T::NAME,
         source,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     Checkpoint, CheckpointError,
     documents::{self, Documents},
     projection::{Fold, FoldError, Projection},
-    projector::write_row,
+    projector::rows::write_row,
 };
 
 /// What a view and the log were found to say.

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use recourse_event_store::{
-    Append, ExpectedRevision, Filter, LogId, NewEvent, StreamName, memory::Store,
+    Append, ExpectedRevision, Filter, LogId, NewEvent, RecordedEvent, StreamName, memory::Store,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::*;
 use crate::{
-    documents::{Document, Index, Kind, Page, Query},
+    documents::{Change, Collection, Document, Documents, Index, Kind, Page, Query, Write},
     fold_in_memory, memory,
-    projection::ProjectionError,
+    projection::{Projection, ProjectionError},
     verify::{self, Difference, DifferenceKind},
 };
 

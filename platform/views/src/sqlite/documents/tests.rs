@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    conformance::{self, SAMPLE, checkpoint, put},
+    conformance::{
+        checkpoint,
+        documents::{self as conformance, SAMPLE, put},
+    },
     documents::{Comparison, Documents as _, Filter, Index, Kind, Order},
 };
 

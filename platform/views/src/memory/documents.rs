@@ -1,7 +1,4 @@
-//! The in-memory adapter: for tests and the simulation of the whole system.
-//!
-//! A function of the calls and of their order: no task, no thread, no clock. Clones share what
-//! they hold, so one kept aside survives the crash of whoever uses it.
+//! Documents in memory.
 
 use std::{
     cmp::Reverse,
@@ -183,6 +180,6 @@ mod tests {
 
     #[tokio::test]
     async fn keeps_the_contract_of_the_port() {
-        crate::conformance::run(|| async { Documents::default() }).await;
+        crate::conformance::documents::run(|| async { Documents::default() }).await;
     }
 }

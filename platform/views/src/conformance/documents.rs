@@ -1,9 +1,10 @@
 //! What every adapter of [`Documents`] does the same.
 
-use recourse_event_store::{LogId, Position};
+use recourse_event_store::LogId;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::checkpoint;
 use crate::{
     Checkpoint,
     documents::{
@@ -31,14 +32,6 @@ pub(crate) const SAMPLE: Collection = Collection {
     ],
     newest_first_by: Some("placed_at"),
 };
-
-pub(crate) fn checkpoint(position: u64) -> Checkpoint {
-    Checkpoint {
-        log: LogId(Uuid::from_u128(1)),
-        position: Position::dense(position),
-        event_id: (position > 0).then(|| Uuid::from_u128(u128::from(position))),
-    }
-}
 
 pub(crate) fn put(id: &str, placed_at: &str, status: &str, available: i64) -> Write {
     let row = json!({"placed_at": placed_at, "saga": {"status": status}, "available": available});

@@ -1,0 +1,183 @@
+//! Fills a book: makes the entries of a batch and commits them.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use async_trait::async_trait;
+use recourse_event_store::{
+    Batch, Direction, EventStore, Filter, RecordedEvent, StreamName, Visibility,
+};
+
+use super::{Error, Filler, Options, Target, store_error};
+use crate::{
+    Checkpoint, ProjectionError,
+    books::{self, Book, Books, Entry, Posting},
+    projection::FoldError,
+};
+
+/// How many events of a stream are read at once.
+const READ_EVENTS: usize = 256;
+
+/// A book as a fold of the log: pure, so that the entries depend on nothing but the events.
+pub trait Bookkeeping: Send + Sync + 'static {
+    /// The name of the view and of its book.
+    const NAME: &'static str;
+    /// To be raised with each change of what is booked: the view is then filled anew from the
+    /// first event.
+    const VERSION: u32;
+
+    /// Which events it is made of.
+    fn filter() -> Filter;
+
+    /// The stream that says what an event moves, where the event itself does not. For what is
+    /// rare: it is read for each such event.
+    ///
+    /// # Errors
+    /// Where the event cannot be read.
+    fn context(event: &RecordedEvent) -> Result<Option<StreamName>, ProjectionError>;
+
+    /// What an event moves; nothing where no money moves. `context` holds the events of
+    /// [`Self::context`] before this one, oldest first.
+    ///
+    /// # Errors
+    /// Where an event cannot be read, or cannot follow what came before it.
+    fn postings(
+        event: &RecordedEvent,
+        context: &[Arc<RecordedEvent>],
+    ) -> Result<Vec<Posting>, ProjectionError>;
+
+    /// Where the entries are kept.
+    #[must_use]
+    fn book() -> Book {
+        Book {
+            name: Self::NAME,
+            version: Self::VERSION,
+        }
+    }
+}
+
+/// Fills one book.
+pub type Bookkeeper<B> = Filler<Entries<B>>;
+
+/// The entries of a view, in a database of books.
+pub struct Entries<B> {
+    books: Arc<dyn Books>,
+    bookkeeping: PhantomData<fn() -> B>,
+}
+
+impl<B: Bookkeeping> Bookkeeper<B> {
+    /// A bookkeeper that has done nothing yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn EventStore>, books: Arc<dyn Books>, options: Options) -> Self {
+        let target = Entries {
+            books,
+            bookkeeping: PhantomData,
+        };
+        Self::with_target(store, target, options)
+    }
+}
+
+#[async_trait]
+impl<B: Bookkeeping> Target for Entries<B> {
+    const NAME: &'static str = B::NAME;
+
+    fn filter() -> Filter {
+        B::filter()
+    }
+
+    async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error> {
+        let found = self.books.checkpoint(&B::book()).await;
+        found.map_err(books_error::<B>)
+    }
+
+    async fn take_in(
+        &mut self,
+        store: &dyn EventStore,
+        batch: &Batch,
+        expected: Option<&Checkpoint>,
+        may_wait: bool,
+    ) -> Result<Option<Checkpoint>, Error> {
+        let mut entries = Vec::new();
+        for event in &batch.events {
+            entries.extend(entry::<B>(store, event).await?);
+        }
+        if entries.is_empty() && may_wait {
+            return Ok(None);
+        }
+        let next = Checkpoint::after(store, batch)
+            .await
+            .map_err(store_error::<Self>)?;
+        self.books
+            .commit(&B::book(), expected, &next, entries)
+            .await
+            .map_err(books_error::<B>)?;
+        Ok(Some(next))
+    }
+}
+
+/// The entry that an event makes, where it makes one.
+async fn entry<B: Bookkeeping>(
+    store: &dyn EventStore,
+    event: &RecordedEvent,
+) -> Result<Option<Entry>, Error> {
+    let failed = |source| FoldError::of(B::NAME, event, source);
+    let context = match B::context(event).map_err(failed)? {
+        Some(stream) => before(store, &stream, event)
+            .await
+            .map_err(|source| Error::Store {
+                view: B::NAME,
+                source,
+            })?,
+        None => Vec::new(),
+    };
+    let postings = B::postings(event, &context).map_err(failed)?;
+    if postings.is_empty() {
+        return Ok(None);
+    }
+    let metadata = event.metadata().map_err(|error| failed(error.into()))?;
+    Ok(Some(Entry {
+        position: event.position,
+        event_id: event.event.id,
+        event_type: event.event.event_type.to_string(),
+        stream: event.stream.clone(),
+        correlation_id: metadata.correlation_id,
+        at: metadata.recorded_at,
+        postings,
+    }))
+}
+
+/// The events of a stream that came before an event.
+async fn before(
+    store: &dyn EventStore,
+    stream: &StreamName,
+    event: &RecordedEvent,
+) -> Result<Vec<Arc<RecordedEvent>>, recourse_event_store::StoreError> {
+    let mut events = Vec::new();
+    let mut from = Some(0);
+    while let Some(revision) = from {
+        let read = store
+            .read_stream(
+                stream,
+                Some(revision),
+                Direction::Forward,
+                Visibility::Durable,
+                READ_EVENTS,
+            )
+            .await?;
+        from = match read.last() {
+            Some(last) if read.len() == READ_EVENTS && last.position < event.position => {
+                last.revision.checked_add(1)
+            }
+            _ => None,
+        };
+        events.extend(read);
+    }
+    events.retain(|earlier| earlier.position < event.position);
+    Ok(events)
+}
+
+fn books_error<B: Bookkeeping>(source: books::Error) -> Error {
+    Error::Books {
+        view: B::NAME,
+        source,
+    }
+}
