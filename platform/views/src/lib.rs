@@ -9,7 +9,9 @@
 //! A [`Projection`] is a pure function from a row and an event to a row. A [`Projector`]
 //! drives it: reads the log from the view's checkpoint, folds a batch into each row once, and
 //! commits rows and checkpoint together. [`documents::Documents`] is the port to the database
-//! that holds them; [`sqlite`] and [`memory`] are its adapters.
+//! that holds them; [`sqlite`] and [`memory`] are its adapters. What is to be double entry goes
+//! through [`books::Books`] instead, whose database holds each entry to sum to zero; a
+//! [`Bookkeeper`] drives that in the same way.
 //!
 //! A view that a restored backup left ahead of, or beside, the log is refused with what to do
 //! ([`Checkpoint::verify`](recourse_event_store::Checkpoint::verify)), never silently carried on.
