@@ -58,7 +58,7 @@ pub struct Options {
     pub payments: recourse_payments::Options,
     /// The limits of the orchestrator.
     pub orchestrator: recourse_saga_orchestrator::Options,
-    /// How long the saga `fulfilment` waits for what.
+    /// How long the sagas wait for what.
     pub timing: fulfilment::Timing,
     /// How the views are filled.
     pub projections: recourse_projection_services::Options,
@@ -68,7 +68,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The saga's timing leaves it no time.
-    #[error("the saga `fulfilment` cannot be defined")]
+    #[error("the sagas cannot be defined")]
     Definition(#[from] recourse_saga::BuildError),
     /// The sagas cannot be driven.
     #[error("the saga orchestrator ended")]
@@ -245,13 +245,13 @@ impl System {
 /// # Errors
 /// Where the sagas in flight cannot be loaded.
 pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orchestrator, Error> {
-    let definition = Arc::new(fulfilment::definition(&options.timing)?);
+    let definitions = recourse_saga_orchestrator::definitions(&options.timing)?;
     let orchestrator = Orchestrator::load(
         Arc::clone(&engines.store),
         Arc::clone(&engines.bus),
         Arc::clone(&engines.documents),
         Arc::clone(&engines.clock),
-        vec![definition],
+        definitions,
         options.orchestrator.clone(),
     );
     Ok(orchestrator.await?)

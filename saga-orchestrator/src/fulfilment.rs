@@ -69,7 +69,7 @@ impl From<&order::Placed> for Input {
     }
 }
 
-/// How long the saga waits for what.
+/// How long a saga waits for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timing {
@@ -97,23 +97,30 @@ impl Default for Timing {
     }
 }
 
+impl Timing {
+    pub(crate) fn deadline(&self) -> Duration {
+        Duration::from_millis(self.deadline_ms)
+    }
+
+    /// A step with these times.
+    pub(crate) fn of<I>(&self, step: recourse_saga::Step<I>) -> recourse_saga::Step<I> {
+        step.timeout(Duration::from_millis(self.step_timeout_ms))
+            .max_attempts(self.max_attempts)
+            .backoff(Backoff {
+                first: Duration::from_millis(self.first_backoff_ms),
+                max: Duration::from_millis(self.max_backoff_ms),
+            })
+    }
+}
+
 /// The definition.
 ///
 /// # Errors
 /// [`BuildError::Bounds`] where the timing leaves a step no time or no attempt.
 pub fn definition(timing: &Timing) -> Result<Definition, BuildError> {
-    let timeout = Duration::from_millis(timing.step_timeout_ms);
-    let backoff = Backoff {
-        first: Duration::from_millis(timing.first_backoff_ms),
-        max: Duration::from_millis(timing.max_backoff_ms),
-    };
-    let timed = |step: recourse_saga::Step<Input>| {
-        step.timeout(timeout)
-            .max_attempts(timing.max_attempts)
-            .backoff(backoff)
-    };
+    let timed = |step| timing.of(step);
     Definition::builder::<Input>(NAME, 1)
-        .deadline(Duration::from_millis(timing.deadline_ms))
+        .deadline(timing.deadline())
         .starts(starts)
         .cancels(cancels)
         .step(timed(

@@ -1,11 +1,13 @@
 //! Drives the sagas: one file a definition, and the runtime that feeds them.
 //!
 //! ```text
-//! order.placed ──▶ saga starts ──▶ commands ──▶ answers ──▶ … ──▶ completed or compensated
+//! order.placed, order.return-requested
+//!       └────────▶ saga starts ──▶ commands ──▶ answers ──▶ … ──▶ completed or compensated
 //!                     ▲ cancellations, deadlines, look-ups
 //! ```
 //!
-//! [`fulfilment`] is the saga of an order. [`Orchestrator`] is the runtime: it knows no saga by
+//! [`fulfilment`] is the saga of an order, [`returns`] that of a return. [`definitions`] are all
+//! there are. [`Orchestrator`] is the runtime: it knows no saga by
 //! name, only definitions. What a saga is lives in the log; what is kept beside it, the rows of
 //! the sagas in flight, only makes a restart cheap.
 
@@ -14,6 +16,22 @@ mod in_flight;
 mod live;
 mod lookup;
 mod orchestrator;
+pub mod returns;
+
+use std::sync::Arc;
+
+use recourse_saga::{BuildError, Definition};
 
 pub use in_flight::{Error as InFlightError, IN_FLIGHT};
 pub use orchestrator::{Counts, Error, Options, Orchestrator};
+
+/// Every saga there is, each by its current definition.
+///
+/// # Errors
+/// [`BuildError::Bounds`] where the timing leaves a step no time or no attempt.
+pub fn definitions(timing: &fulfilment::Timing) -> Result<Vec<Arc<Definition>>, BuildError> {
+    Ok(vec![
+        Arc::new(fulfilment::definition(timing)?),
+        Arc::new(returns::definition(timing)?),
+    ])
+}

@@ -17,6 +17,8 @@ pub(crate) struct Stock {
     /// How often each hold was made and ended.
     pub(crate) made: BTreeMap<HoldId, u32>,
     pub(crate) ended: BTreeMap<HoldId, u32>,
+    /// How many each hold that was committed has out.
+    pub(crate) out: BTreeMap<HoldId, i64>,
     /// How often each key brought goods back.
     pub(crate) restocks: BTreeMap<HoldId, u32>,
 }
@@ -41,11 +43,18 @@ impl Stock {
                 stock::Event::Released(held) => self.end(held),
                 stock::Event::Committed(held) => {
                     self.end(held);
-                    self.committed += i64::from(held.quantity.get());
+                    let pieces = i64::from(held.quantity.get());
+                    self.committed += pieces;
+                    self.out.insert(held.hold, pieces);
                 }
                 stock::Event::Restocked(held) => {
+                    let pieces = i64::from(held.quantity.get());
+                    if self.made.contains_key(&held.hold) {
+                        let out = self.out.remove(&held.hold);
+                        assert_eq!(out, Some(pieces), "only what is out comes back");
+                    }
                     *self.restocks.entry(held.hold).or_default() += 1;
-                    self.restocked += i64::from(held.quantity.get());
+                    self.restocked += pieces;
                 }
                 stock::Event::RepeatAnswered(_) => {}
             }

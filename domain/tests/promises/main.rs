@@ -12,4 +12,5 @@ mod books;
 mod money;
 mod orders;
 mod provider;
+mod returns;
 mod stock;

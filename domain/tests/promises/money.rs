@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use recourse_domain::{
-    CardToken, Currency, Money, OrderId, PaymentId,
-    payment::{Authorize, Capture, Command, Void},
+    CardToken, Currency, Money, OrderId, PaymentId, RefundId,
+    payment::{Authorize, Capture, Command, Refund, Void},
 };
 use uuid::Uuid;
 
@@ -22,11 +22,31 @@ fn authorize() -> Command {
     Command::Authorize(Authorize {
         payment_id: PaymentId(Uuid::from_u128(1)),
         order_id: OrderId(Uuid::from_u128(2)),
-        amount: Money {
-            amount_minor: 3_998,
-            currency: Currency::parse("EUR").unwrap(),
-        },
+        amount: eur(3_998),
         token: CardToken::new("tok_visa"),
+    })
+}
+
+fn eur(amount_minor: i64) -> Money {
+    Money {
+        amount_minor,
+        currency: Currency::parse("EUR").unwrap(),
+    }
+}
+
+/// Of some part, or of the rest, each id asked for one or the other more than once.
+fn refunds() -> impl Strategy<Value = Command> {
+    let parts = prop_oneof![
+        Just(None),
+        Just(Some(eur(1_500))),
+        Just(Some(eur(2_498))),
+        Just(Some(eur(3_998))),
+    ];
+    (0..4_u128, parts).prop_map(|(id, amount)| {
+        Command::Refund(Refund {
+            refund: RefundId(Uuid::from_u128(id)),
+            amount,
+        })
     })
 }
 
@@ -35,6 +55,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => Just(Act::Ask(authorize())),
         2 => Just(Act::Ask(Command::Capture(Capture {}))),
         1 => Just(Act::Ask(Command::Void(Void {}))),
+        2 => refunds().prop_map(Act::Ask),
         6 => (fates(), moods()).prop_map(|(fate, mood)| Act::Call(fate, mood)),
         2 => moods().prop_map(Act::Late),
         2 => any::<prop::sample::Index>().prop_map(Act::RepeatAnswer),
@@ -82,6 +103,7 @@ proptest! {
             prop_assert!(payment.authorized <= provider.authorized);
             prop_assert!(payment.captured <= provider.captured);
             prop_assert!(payment.voided <= provider.voided);
+            prop_assert!(payment.refunded <= provider.refunded);
         }
         settle(&mut payment, &mut provider);
         if payment.state.holds_money() {
@@ -91,9 +113,14 @@ proptest! {
         provider.everything_arrives();
         prop_assert_eq!(payment.authorized, payment.captured + payment.voided);
         prop_assert_eq!(
-            (payment.authorized, payment.captured, payment.voided),
-            (provider.authorized, provider.captured, provider.voided),
+            (payment.authorized, payment.captured, payment.voided, payment.refunded),
+            (provider.authorized, provider.captured, provider.voided, provider.refunded),
             "our books and the provider's differ"
+        );
+        prop_assert_eq!(
+            payment.state.refundable().map_or(0, |left| left.amount_minor) == 0
+                && payment.captured > 0,
+            payment.captured > 0 && payment.refunded == payment.captured
         );
     }
 }

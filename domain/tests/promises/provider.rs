@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use recourse_domain::payment::{Command, Operation, Outcome, ProviderCall, RecordOutcome};
+use recourse_domain::{
+    RefundId,
+    payment::{Command, Operation, Outcome, ProviderCall, RecordOutcome},
+};
 use uuid::Uuid;
 
 /// What becomes of one call.
@@ -47,6 +50,7 @@ pub(crate) struct Provider {
     decided: BTreeMap<Uuid, Outcome>,
     underway: Vec<ProviderCall>,
     captures_in_the_end: bool,
+    refunds_in_the_end: Option<RefundId>,
     /// Every answer that was ever given: any of them may be recorded once more.
     pub(crate) answers: Vec<Command>,
     pub(crate) authorized: i64,
@@ -60,6 +64,14 @@ impl Provider {
     pub(crate) fn that_captures_in_the_end() -> Self {
         Self {
             captures_in_the_end: true,
+            ..Self::default()
+        }
+    }
+
+    /// One that does not refuse this refund for good.
+    pub(crate) fn that_refunds_in_the_end(refund: RefundId) -> Self {
+        Self {
+            refunds_in_the_end: Some(refund),
             ..Self::default()
         }
     }
@@ -108,6 +120,11 @@ impl Provider {
             // Money that can be neither taken nor let go is for people to settle.
             (Operation::Void, Mood::RefusesForGood) => Mood::RefusesForNow,
             (Operation::Capture, Mood::RefusesForGood) if self.captures_in_the_end => {
+                Mood::RefusesForNow
+            }
+            (Operation::Refund(refund), Mood::RefusesForGood)
+                if self.refunds_in_the_end == Some(refund) =>
+            {
                 Mood::RefusesForNow
             }
             (_, mood) => mood,

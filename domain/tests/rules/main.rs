@@ -11,4 +11,5 @@ mod money;
 mod order;
 mod payment;
 mod product;
+mod returns;
 mod stock;

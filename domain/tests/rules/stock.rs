@@ -2,12 +2,12 @@ use recourse_domain::{
     HoldId,
     stock::{
         Adjust, Adjusted, Command, Commit, Event, Held, HoldStatus, MAX_ENDED_HOLDS, MAX_ON_HAND,
-        Receive, Received, Release, RepeatAnswered, Reserve, State, decide, evolve,
+        Receive, Received, Release, RepeatAnswered, Reserve, Restock, State, decide, evolve,
     },
 };
 use uuid::Uuid;
 
-use crate::given::{Stock, given, given_nothing, pieces, sku};
+use crate::given::{Given, Stock, given, given_nothing, pieces, sku};
 
 fn hold(line: u32) -> HoldId {
     HoldId {
@@ -62,6 +62,18 @@ fn release(line: u32) -> Command {
 
 fn commit(line: u32) -> Command {
     Command::Commit(Commit { hold: hold(line) })
+}
+
+fn restock(line: u32, quantity: u32) -> Command {
+    Command::Restock(Restock {
+        hold: hold(line),
+        sku: sku("tea-1"),
+        quantity: pieces(quantity),
+    })
+}
+
+fn restocked(line: u32, quantity: u32) -> Event {
+    Event::Restocked(held(line, quantity))
 }
 
 fn held(line: u32, quantity: u32) -> Held {
@@ -296,6 +308,72 @@ fn what_is_not_held_cannot_be_committed() {
         .then_refused("no-such-hold");
 }
 
+fn out() -> Given<Stock> {
+    given::<Stock>([received(5, "a"), reserved(0, 2), committed(0, 2)])
+}
+
+#[test]
+fn what_a_return_brings_back_is_on_hand_once() {
+    let state = out().when(restock(100, 1)).then([restocked(100, 1)]);
+    assert_eq!(counts(&state), (4, 0, 4));
+    Given::<Stock>(state)
+        .when(restock(100, 1))
+        .then_unchanged(repeat(100, HoldStatus::Restocked));
+}
+
+#[test]
+fn a_commit_is_undone_by_bringing_back_what_was_held() {
+    let state = out().when(restock(0, 2)).then([restocked(0, 2)]);
+    assert_eq!(counts(&state), (5, 0, 5));
+    let undone = || Given::<Stock>(state.clone());
+    undone()
+        .when(restock(0, 2))
+        .then_unchanged(repeat(0, HoldStatus::Restocked));
+    // The undo of the reservation before it finds it undone as well.
+    undone()
+        .when(release(0))
+        .then_unchanged(repeat(0, HoldStatus::Restocked));
+    undone().when(commit(0)).then_refused("hold-restocked");
+    undone().when(reserve(0, 2)).then_refused("hold-restocked");
+}
+
+#[test]
+fn a_commit_of_another_quantity_is_not_undone() {
+    out().when(restock(0, 1)).then_refused("hold-differs");
+}
+
+#[test]
+fn a_hold_that_was_never_committed_leaves_nothing_to_bring_back() {
+    given::<Stock>([received(5, "a"), reserved(0, 2)])
+        .when(restock(0, 2))
+        .then_refused("nothing-to-undo");
+    given::<Stock>([received(5, "a"), reserved(0, 2), released(0, 2)])
+        .when(restock(0, 2))
+        .then_refused("nothing-to-undo");
+}
+
+/// A commit is undone months later, when so many others have come that nobody knows it.
+#[test]
+fn a_commit_that_is_long_forgotten_is_undone_all_the_same() {
+    let mut state = out().0;
+    for line in 1..=MAX_ENDED_HOLDS as u32 {
+        state = evolve(state, &reserved(line, 1));
+        state = evolve(state, &released(line, 1));
+    }
+    assert_eq!(state.hold_status(hold(0)), None);
+    let state = Given::<Stock>(state)
+        .when(restock(0, 2))
+        .then([restocked(0, 2)]);
+    assert_eq!(counts(&state), (5, 0, 5));
+}
+
+#[test]
+fn more_than_can_be_counted_is_not_brought_back() {
+    given::<Stock>([adjusted(MAX_ON_HAND as i64)])
+        .when(restock(0, 1))
+        .then_refused("quantity-overflow");
+}
+
 #[test]
 fn a_command_for_another_product_is_refused() {
     let history = || given::<Stock>([received(5, "a")]);
@@ -312,6 +390,13 @@ fn a_command_for_another_product_is_refused() {
             sku: other.clone(),
             quantity: pieces(1),
             reference: "b".into(),
+        }))
+        .then_refused("wrong-sku");
+    history()
+        .when(Command::Restock(Restock {
+            hold: hold(0),
+            sku: other.clone(),
+            quantity: pieces(1),
         }))
         .then_refused("wrong-sku");
     history()
