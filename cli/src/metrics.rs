@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{http::header, response::IntoResponse};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use recourse_event_store::embedded;
+use recourse_service::contract::{Answer, Operation, Routes};
 
 /// Every fsync of the event store since it was opened.
 const STORE_FSYNCS: &str = "recourse_store_fsyncs_total";
@@ -17,7 +18,7 @@ const STORE_EVENTS: &str = "recourse_store_events_total";
 const STORE_STREAMS: &str = "recourse_store_streams";
 
 /// Starts counting, and makes the address that shows the counts.
-pub(crate) fn router(store: Arc<embedded::Store>) -> anyhow::Result<Router> {
+pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics are counted already")?;
@@ -29,7 +30,11 @@ pub(crate) fn router(store: Arc<embedded::Store>) -> anyhow::Result<Router> {
         let shown = show(&store, &handle);
         async move { shown }
     };
-    Ok(Router::new().route("/metrics", get(show)))
+    let operation = Operation::new("getMetrics", "Read the counters")
+        .describe("In the text format of Prometheus.")
+        .tag("server")
+        .answer(Answer::text(200, "Every counter", "text/plain"));
+    Ok(Routes::new().get("/metrics", show, operation))
 }
 
 fn show(store: &embedded::Store, handle: &PrometheusHandle) -> impl IntoResponse + use<> {

@@ -14,6 +14,7 @@ use recourse_projection_services::Projections;
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
 use recourse_service::{
     Clock, Ids,
+    contract::Routes,
     readiness::{self, Health, Need},
 };
 use recourse_views::documents::{Collection, Documents};
@@ -172,17 +173,17 @@ impl System {
     pub fn gateway(
         &self,
         options: recourse_gateway::Options,
-        mut routers: Vec<axum::Router>,
+        mut routes: Vec<Routes>,
         shutdown: CancellationToken,
     ) -> Result<Gateway, Error> {
-        routers.extend([
-            self.catalog.router(),
-            self.inventory.router(),
-            self.orders.router(),
-            self.projections.router(),
+        routes.extend([
+            self.catalog.routes(),
+            self.inventory.routes(),
+            self.orders.routes(),
+            self.projections.routes(),
         ]);
         let parts = recourse_gateway::Parts {
-            routers,
+            routes,
             store: Arc::clone(&self.engines.store),
             render: hide_tokens,
             errors: vec![

@@ -67,7 +67,7 @@ async fn serve(
     let gateway = system
         .gateway(
             options.gateway,
-            vec![metrics::router(Arc::clone(&store))?],
+            vec![metrics::routes(Arc::clone(&store))?],
             stop.clone(),
         )?
         .bind()

@@ -1,7 +1,8 @@
 //! A card, as far as we may know it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// What the payment provider gave the client for a card. **Secret**: whoever has it can ask the
@@ -32,6 +33,28 @@ impl CardToken {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl JsonSchema for CardToken {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "CardToken".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[!-~]+$",
+            "minLength": 1,
+            "maxLength": Self::MAX_LEN,
+            "writeOnly": true,
+            "description": "What the payment provider gave the client for a card. It is a secret.",
+            "examples": ["tok_visa"],
+        })
     }
 }
 

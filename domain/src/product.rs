@@ -1,5 +1,6 @@
 //! A product of the catalogue: its name, its price, whether it can be ordered.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Money, Sku, text};
@@ -24,7 +25,8 @@ pub enum Event {
 }
 
 /// What is known of a product.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Product")]
 pub struct Details {
     /// Which product.
     pub sku: Sku,

@@ -1,7 +1,8 @@
 //! Which product, and how many of it.
 
-use std::{fmt, num::NonZeroU32};
+use std::{borrow::Cow, fmt, num::NonZeroU32};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, de};
 
 /// Stock keeping unit: 1–64 of `[A-Za-z0-9._-]`, first a letter or digit.
@@ -45,9 +46,28 @@ impl fmt::Display for Sku {
     }
 }
 
+impl JsonSchema for Sku {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Sku".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+            "description": "The stock keeping unit of a product.",
+            "examples": ["tea-1"],
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for Sku {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
     }
 }
@@ -83,6 +103,25 @@ impl Quantity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a quantity is a whole number from 1 to {}", Quantity::MAX)]
 pub struct InvalidQuantity;
+
+impl JsonSchema for Quantity {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Quantity".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer",
+            "minimum": 1,
+            "maximum": Self::MAX,
+            "description": "How many pieces.",
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -15,10 +15,15 @@ use std::{
     thread,
 };
 
-use axum::{Router, routing::get};
 use recourse_event_store::{LogId, memory};
 use recourse_gateway::{Gateway, Options, Parts, hide_tokens};
-use recourse_service::{Ids, clock::SystemClock, readiness::Registry, telemetry};
+use recourse_service::{
+    Ids,
+    clock::SystemClock,
+    contract::{Operation, Routes},
+    readiness::Registry,
+    telemetry,
+};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_util::sync::CancellationToken;
 
@@ -42,8 +47,9 @@ fn main() {
     }
 }
 
-fn routes() -> Router {
-    Router::new().route("/v1/trivial", get(|| async { "ok" }))
+fn routes() -> Routes {
+    let operation = Operation::new("trivial", "Say ok");
+    Routes::new().get("/v1/trivial", || async { "ok" }, operation)
 }
 
 type Serve = fn(mpsc::SyncSender<SocketAddr>, CancellationToken);
@@ -55,7 +61,7 @@ fn serve_bare(address: mpsc::SyncSender<SocketAddr>, shutdown: CancellationToken
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            served = async { axum::serve(listener, routes()).await } => served.unwrap(),
+            served = async { axum::serve(listener, routes().into_router()).await } => served.unwrap(),
         }
     });
 }
@@ -67,7 +73,7 @@ fn serve_gateway(address: mpsc::SyncSender<SocketAddr>, shutdown: CancellationTo
             ..Options::default()
         };
         let parts = Parts {
-            routers: vec![routes()],
+            routes: vec![routes()],
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
             render: hide_tokens,
             errors: Vec::new(),

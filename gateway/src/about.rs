@@ -3,20 +3,27 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
-use recourse_service::{Problem, errors, http::Id, problem::Code, readiness::Registry};
-use serde_json::json;
+use recourse_service::{
+    Problem,
+    contract::{Answer, Operation, Routes},
+    errors,
+    http::Id,
+    problem::Code,
+    readiness::{self, Registry},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::Error;
 
 type Codes = Arc<BTreeMap<&'static str, Code>>;
 
-pub(crate) fn router(readiness: Registry, tables: &[&'static [Code]]) -> Result<Router, Error> {
+pub(crate) fn routes(readiness: Registry, tables: &[&'static [Code]]) -> Result<Routes, Error> {
     let mut codes = BTreeMap::new();
     for code in tables.iter().copied().chain([errors::ERRORS]).flatten() {
         if codes
@@ -26,47 +33,129 @@ pub(crate) fn router(readiness: Registry, tables: &[&'static [Code]]) -> Result<
             return Err(Error::CodeTwice(code.code));
         }
     }
-    Ok(Router::new()
-        .route("/errors", get(list))
-        .route("/errors/{code}", get(page))
+    let ready = |status, description| Answer::json::<readiness::Report>(status, description);
+    Ok(Routes::new()
+        .get(
+            "/errors",
+            list,
+            Operation::new("listErrors", "List error codes")
+                .tag("server")
+                .answer(Answer::json::<ErrorList>(
+                    200,
+                    "Every code that an answer can have",
+                )),
+        )
+        .get(
+            "/errors/{code}",
+            page,
+            Operation::new("getError", "Read about an error code")
+                .describe("In Markdown, or in HTML where `Accept` asks for that.")
+                .tag("server")
+                .answer(Answer::text(200, "Its page", "text/markdown").or_media_type("text/html")),
+        )
         .with_state(Arc::new(codes))
-        .route("/", get(index))
-        .route("/healthz", get(|| async { Json(json!({"status": "up"})) }))
-        .route("/readyz", get(move || async move { readiness.respond() })))
+        .get(
+            "/",
+            index,
+            Operation::new("getIndex", "See what there is")
+                .tag("server")
+                .answer(Answer::json::<Index>(200, "Where to begin")),
+        )
+        .get(
+            "/healthz",
+            || async { Json(Health { status: "up" }) },
+            Operation::new("getHealth", "See that the process lives")
+                .tag("server")
+                .answer(Answer::json::<Health>(200, "It lives").example(r#"{"status": "up"}"#))
+                .always_admitted(),
+        )
+        .get(
+            "/readyz",
+            move || async move { readiness.respond() },
+            Operation::new("getReadiness", "See whether it can serve")
+                .tag("server")
+                .answer(ready(200, "It can, at least in part"))
+                .answer(
+                    ready(503, "It cannot")
+                        .may_have("Retry-After", "After how many seconds to try again"),
+                )
+                .always_admitted(),
+        ))
 }
 
-async fn index() -> Json<serde_json::Value> {
-    Json(json!({
-        "name": "recourse",
-        "version": env!("CARGO_PKG_VERSION"),
-        "links": {
-            "products": "/v1/products",
-            "stock": "/v1/stock",
-            "orders": "/v1/orders",
-            "sagas": "/v1/sagas",
-            "events": "/v1/events",
-            "stream": "/v1/streams/{stream}",
-            "health": "/healthz",
-            "readiness": "/readyz",
-            "errors": "/errors",
-        }
-    }))
+/// What `/` says.
+#[derive(Serialize, JsonSchema)]
+struct Index {
+    /// What this is.
+    name: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// Where things are.
+    links: BTreeMap<&'static str, &'static str>,
 }
 
-async fn list(State(codes): State<Codes>) -> Json<serde_json::Value> {
-    let items: Vec<_> = codes
+async fn index() -> Json<Index> {
+    Json(Index {
+        name: "recourse",
+        version: env!("CARGO_PKG_VERSION"),
+        links: BTreeMap::from([
+            ("docs", "/docs"),
+            ("openapi", "/openapi.json"),
+            ("products", "/v1/products"),
+            ("stock", "/v1/stock"),
+            ("orders", "/v1/orders"),
+            ("sagas", "/v1/sagas"),
+            ("events", "/v1/events"),
+            ("stream", "/v1/streams/{stream}"),
+            ("health", "/healthz"),
+            ("readiness", "/readyz"),
+            ("errors", "/errors"),
+        ]),
+    })
+}
+
+/// What `/healthz` says.
+#[derive(Serialize, JsonSchema)]
+struct Health {
+    /// Always `up`: what does not live does not answer.
+    status: &'static str,
+}
+
+/// Every code.
+#[derive(Serialize, JsonSchema)]
+struct ErrorList {
+    /// In alphabetical order.
+    items: Vec<ErrorEntry>,
+}
+
+/// A code.
+#[derive(Serialize, JsonSchema)]
+struct ErrorEntry {
+    /// The address of its page.
+    #[serde(rename = "type")]
+    kind: String,
+    /// Its name, stable.
+    code: &'static str,
+    /// The HTTP status that it comes with.
+    status: u16,
+    /// What kind of problem it is.
+    title: &'static str,
+    /// That the same request under the same idempotency key may succeed.
+    retryable: bool,
+}
+
+async fn list(State(codes): State<Codes>) -> Json<ErrorList> {
+    let items = codes
         .values()
-        .map(|code| {
-            json!({
-                "type": format!("/errors/{}", code.code),
-                "code": code.code,
-                "status": code.status,
-                "title": code.title,
-                "retryable": code.retryable,
-            })
+        .map(|code| ErrorEntry {
+            kind: format!("/errors/{}", code.code),
+            code: code.code,
+            status: code.status,
+            title: code.title,
+            retryable: code.retryable,
         })
         .collect();
-    Json(json!({ "items": items }))
+    Json(ErrorList { items })
 }
 
 /// The page of a code: as it is written, or in HTML to a browser.
@@ -96,7 +185,7 @@ async fn page(
     })
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

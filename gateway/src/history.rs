@@ -3,21 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     extract::{FromRequestParts, State},
     http::{Uri, request::Parts},
     response::Response,
-    routing::get,
 };
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
 };
 use recourse_service::{
-    Problem, errors,
+    Problem,
+    contract::{Answer, Input, Operation, Routes},
+    errors,
     http::{self, Id, MinPosition, PREFERENCE_APPLIED, Prefer, Query, RequestContext},
     page::{self, Limit, Page},
     position,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,14 +38,56 @@ struct History {
     render: Render,
 }
 
-pub(crate) fn router(store: Arc<dyn EventStore>, render: Render) -> Router {
-    Router::new()
-        .route("/v1/events", get(events))
-        .route("/v1/streams/{stream}", get(stream))
+pub(crate) fn routes(store: Arc<dyn EventStore>, render: Render) -> Routes {
+    let page = |description| {
+        Answer::json::<Page<Shown>>(200, description)
+            .example(EVENTS)
+            .preference_applied()
+            .link()
+    };
+    let reads = |operation: Operation| {
+        operation
+            .tag("events")
+            .fails(&[
+                errors::INVALID_CURSOR,
+                errors::CURSOR_MISMATCH,
+                errors::VIEW_BEHIND,
+            ])
+            .fails(errors::READING)
+    };
+    let events_operation = Operation::new("listEvents", "Read the log")
+        .describe(
+            "What is durable, oldest first. `from` is a position, exclusive. A page may hold fewer \
+             events than `limit` and still have a next one, where `types` wants little.",
+        )
+        .answer(page("A page of the log").may_have(
+            "Recourse-Position",
+            "How far the log was considered, whether its events were wanted or not",
+        ))
+        .fails(&[errors::INVALID_POSITION]);
+    let stream_operation = Operation::new("readStream", "Read a stream")
+        .describe("What is durable, oldest first. `from` is a revision, inclusive.")
+        .answer(page("A page of the stream"));
+    Routes::new()
+        .get("/v1/events", events, reads(events_operation))
+        .get("/v1/streams/{stream}", stream, reads(stream_operation))
         .with_state(Arc::new(History { store, render }))
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+const EVENTS: &str = r#"{
+    "items": [{
+        "position": "17-9f3a2c41",
+        "stream": "stock-tea-1",
+        "revision": 0,
+        "type": "stock.received.v1",
+        "id": "0c5bd1f7-6f1c-5f0f-8f5e-0d2a1b3c4d5e",
+        "recorded_at": "2026-03-01T12:00:00.000Z",
+        "data": {"sku": "tea-1", "quantity": 100, "reference": "delivery-2041"},
+        "metadata": {"$correlationId": "7a6d1c52-9f56-5f2a-8c39-1f7f0f0e9c11"}
+    }]
+}"#;
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Way {
     #[default]
@@ -61,15 +104,18 @@ impl From<Way> for Direction {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     /// For the log a position, exclusive; for a stream a revision, inclusive; for both `start`
     /// and `end`.
     from: Option<String>,
+    /// Where the page begins: `next_cursor` of the one before. Instead of `from`.
     cursor: Option<String>,
+    /// How many events a page holds at most.
     #[serde(default)]
     limit: Limit,
+    /// `forward` is oldest first, `backward` newest first.
     #[serde(default)]
     direction: Way,
     /// Types, or the beginnings of types up to a dot, separated by commas.
@@ -103,17 +149,27 @@ fn wants(types: &[String], event_type: &str) -> bool {
         })
 }
 
-#[derive(Serialize)]
+/// An event, as it is shown.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 struct Shown {
+    /// Where in the log it stands.
     position: String,
+    /// Its stream.
     stream: StreamName,
+    /// Where in its stream it stands, from 0.
     revision: u64,
+    /// What happened: `order.placed.v1`.
     #[serde(rename = "type")]
     event_type: Arc<str>,
+    /// Its id, which follows from its cause.
     id: uuid::Uuid,
+    /// When it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
+    /// Its content, without secrets.
     data: Value,
+    /// What caused it and what it answers.
     metadata: Value,
 }
 
@@ -137,6 +193,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             context,
             uri: parts.uri.clone(),
         })
+    }
+}
+
+impl Input for Asked {
+    fn describe(operation: &mut Operation) {
+        MinPosition::describe(operation);
+        Prefer::describe(operation);
     }
 }
 

@@ -3,14 +3,15 @@
 //! ```text
 //! socket ─▶ server ─▶ entry: id, trace, host, origin, sizes, room ─▶ router ─▶ a service's routes
 //!                       ▲                                              ├──▶ history: the log
-//!                       └── every failure leaves as a problem ◀────────┴──▶ about: health, errors
+//!                       └── every failure leaves as a problem ◀────────┴──▶ about: health, errors, the document
 //! ```
 //!
-//! [`Gateway`] composes the routers that services hand to it. In one process they are called
+//! [`Gateway`] composes the routes that services hand to it. In one process they are called
 //! as functions, not over a loopback connection. What holds for every address is in `entry`;
 //! what a service's own addresses do is the service's.
 
 mod about;
+mod docs;
 mod entry;
 mod history;
 mod options;
@@ -20,9 +21,9 @@ mod server;
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body, http::Request, response::Response};
+use axum::{body::Body, http::Request, response::Response};
 use recourse_event_store::EventStore;
-use recourse_service::{Ids, problem, readiness};
+use recourse_service::{Ids, contract::Routes, problem, readiness};
 use tokio_util::sync::CancellationToken;
 
 pub use history::Render;
@@ -33,7 +34,7 @@ pub use server::Bound;
 /// What a gateway is made of.
 pub struct Parts {
     /// The routes of the services. No two of them may share an address.
-    pub routers: Vec<Router>,
+    pub routes: Vec<Routes>,
     /// The event store, for `/v1/streams` and `/v1/events`.
     pub store: Arc<dyn EventStore>,
     /// How an event's data is shown: where secrets are left out. [`hide_tokens`] unless
@@ -76,15 +77,16 @@ impl Gateway {
     /// Where an option, or the parts' error codes, cannot be used.
     ///
     /// # Panics
-    /// Where two routers share an address, as `axum::Router::merge` does.
+    /// Where two routes have the same address, as `axum::Router::merge` does.
     pub fn new(options: Options, parts: Parts) -> Result<Self, Error> {
         options.validate()?;
-        let router = parts
-            .routers
+        let routes = parts
+            .routes
             .into_iter()
-            .fold(Router::new(), Router::merge)
-            .merge(history::router(parts.store, parts.render))
-            .merge(about::router(parts.readiness, &parts.errors)?);
+            .fold(Routes::new(), Routes::merge)
+            .merge(history::routes(parts.store, parts.render))
+            .merge(about::routes(parts.readiness, &parts.errors)?);
+        let router = docs::documented(routes).into_router();
         let shutdown = parts.shutdown;
         let entry = Arc::new(entry::Entry::new(
             router,

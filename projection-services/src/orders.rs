@@ -3,10 +3,8 @@
 mod outline;
 
 use axum::{
-    Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use chrono::{DateTime, Utc};
 use recourse_domain::{
@@ -18,6 +16,8 @@ use recourse_event_store::{Filter, LogId, Position, RecordedEvent};
 use recourse_saga::saga_id;
 use recourse_service::{
     Problem,
+    contract::{Operation, Routes},
+    errors,
     http::{Id, Query},
     page::Limit,
     position,
@@ -26,13 +26,14 @@ use recourse_views::{
     Projection, ProjectionError,
     documents::{self, Comparison, Index, Kind, Order as Sorting},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::outline::Outline;
 use crate::{
     events,
-    view::{Asked, List, View},
+    view::{Asked, List, View, lists, shows},
 };
 
 /// The definition of the saga that an order starts.
@@ -66,36 +67,55 @@ pub struct Row {
 }
 
 /// An order, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Order")]
 pub struct Shown {
+    /// The order.
     order_id: OrderId,
+    /// Who ordered.
     customer_id: CustomerId,
+    /// How it stands.
     status: order::Status,
+    /// Why it ended, where it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// The sum of its lines.
     total: Money,
+    /// What was ordered, at which price.
     lines: Vec<Line>,
+    /// When it was placed.
     placed_at: DateTime<Utc>,
+    /// Its payment, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment: Option<Payment>,
+    /// The saga that fulfils it.
     saga_id: Uuid,
+    /// How that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     saga: Option<ShownSaga>,
+    /// What happened, in order: how it began, and of the rest the latest.
     timeline: Vec<Entry<String>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "OrderSaga")]
 struct ShownSaga {
+    /// How it stands.
     status: recourse_saga::Status,
+    /// When it needs attention unless it has ended.
     deadline_at: DateTime<Utc>,
 }
 
 /// The order's payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderPayment")]
 struct Payment {
+    /// The payment.
     payment_id: PaymentId,
+    /// How it stands.
     status: PaymentStatus,
     /// What it was before its provider did not answer.
+    #[schemars(skip)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<PaymentStatus>,
     /// How much was given back.
@@ -103,7 +123,7 @@ struct Payment {
     refunded: Option<Money>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum PaymentStatus {
     Requested,
@@ -117,11 +137,15 @@ enum PaymentStatus {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TimelineEntry")]
 struct Entry<P> {
+    /// When.
     at: DateTime<Utc>,
+    /// What: the type of the event.
     #[serde(rename = "type")]
     event_type: String,
+    /// Where in the log.
     position: P,
 }
 
@@ -333,7 +357,7 @@ impl Projection for Orders {
 
 /// Every status that an order can be said to have. Nothing is returned yet, so the last two
 /// find nothing.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusFilter {
     Pending,
@@ -359,26 +383,74 @@ impl StatusFilter {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// How many items a page holds at most.
     #[serde(default)]
     limit: Limit,
+    /// Where the page begins: `next_cursor` of the one before.
     cursor: Option<String>,
-    customer_id: Option<Uuid>,
+    /// Only of this customer.
+    customer_id: Option<CustomerId>,
+    /// Only as they stand so.
     status: Option<StatusFilter>,
 }
 
-pub(crate) fn router(view: View<Orders>) -> Router {
-    Router::new()
-        .route("/v1/orders", get(list))
-        .route("/v1/orders/{id}", get(one))
+pub(crate) fn routes(view: View<Orders>) -> Routes {
+    let listing = Operation::new("listOrders", "List orders")
+        .tag("orders")
+        .answer(lists::<Shown>(LIST))
+        .fails(errors::LIST);
+    let showing = Operation::new("getOrder", "Show an order")
+        .describe("With its payment, its saga, and what happened to it.")
+        .tag("orders")
+        .answer(shows::<Shown>("The order", SHOWN))
+        .fails(errors::QUERY);
+    Routes::new()
+        .get("/v1/orders", list, listing)
+        .get("/v1/orders/{id}", one, showing)
         .with_state(view)
 }
 
+const SHOWN: &str = r#"{
+    "order_id": "5b0e0c7a-3f0d-5a3e-9d38-7a1f0e1c2b4d",
+    "customer_id": "3d6f0a4e-8a55-4f0e-9c1e-5f1f0a2b7c11",
+    "status": "rejected",
+    "reason": {"code": "payment-declined", "detail": "the card was declined"},
+    "total": {"amount_minor": 3998, "currency": "EUR"},
+    "lines": [
+        {"sku": "tea-1", "quantity": 2, "unit_price": {"amount_minor": 1999, "currency": "EUR"}}
+    ],
+    "placed_at": "2026-03-01T12:00:00.000Z",
+    "payment": {"payment_id": "9a1c7e0e-66a8-5b43-8d6f-2f9c4b5a7d10", "status": "declined"},
+    "saga_id": "0f8fad5b-d9cb-569f-a165-70867728950e",
+    "saga": {"status": "compensated", "deadline_at": "2026-03-01T12:01:00.000Z"},
+    "timeline": [
+        {"at": "2026-03-01T12:00:00.000Z", "type": "order.placed.v1", "position": "17-9f3a2c41"}
+    ]
+}"#;
+
+const LIST: &str = r#"{
+    "items": [{
+        "order_id": "5b0e0c7a-3f0d-5a3e-9d38-7a1f0e1c2b4d",
+        "customer_id": "3d6f0a4e-8a55-4f0e-9c1e-5f1f0a2b7c11",
+        "status": "pending",
+        "total": {"amount_minor": 3998, "currency": "EUR"},
+        "lines": [
+            {"sku": "tea-1", "quantity": 2, "unit_price": {"amount_minor": 1999, "currency": "EUR"}}
+        ],
+        "placed_at": "2026-03-01T12:00:00.000Z",
+        "saga_id": "0f8fad5b-d9cb-569f-a165-70867728950e",
+        "timeline": [
+            {"at": "2026-03-01T12:00:00.000Z", "type": "order.placed.v1", "position": "17-9f3a2c41"}
+        ]
+    }]
+}"#;
+
 async fn one(
     State(view): State<View<Orders>>,
-    Id(id): Id<Uuid>,
+    Id(id): Id<OrderId>,
     asked: Asked,
 ) -> Result<Response, Problem> {
     let log = view.log();

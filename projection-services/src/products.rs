@@ -1,6 +1,6 @@
 //! The catalogue: `GET /v1/products[/{sku}]`.
 
-use axum::{Router, extract::State, response::Response, routing::get};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use recourse_domain::{
     Sku,
@@ -9,6 +9,8 @@ use recourse_domain::{
 use recourse_event_store::{Filter, RecordedEvent};
 use recourse_service::{
     Problem,
+    contract::{Operation, Routes},
+    errors,
     http::{Id, Query, etag},
     page::Limit,
 };
@@ -16,11 +18,12 @@ use recourse_views::{
     Projection, ProjectionError,
     documents::{Index, Kind, Order},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     events,
-    view::{Asked, List, View},
+    view::{Asked, List, View, lists, shows},
 };
 
 /// A product, as it is kept.
@@ -77,20 +80,46 @@ impl Projection for Products {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// How many items a page holds at most.
     #[serde(default)]
     limit: Limit,
+    /// Where the page begins: `next_cursor` of the one before.
     cursor: Option<String>,
 }
 
-pub(crate) fn router(view: View<Products>) -> Router {
-    Router::new()
-        .route("/v1/products", get(list))
-        .route("/v1/products/{sku}", get(one))
+pub(crate) fn routes(view: View<Products>) -> Routes {
+    let listing = Operation::new("listProducts", "List products")
+        .tag("products")
+        .answer(lists::<Details>(LIST))
+        .fails(errors::LIST);
+    let showing = Operation::new("getProduct", "Show a product")
+        .tag("products")
+        .answer(shows::<Details>("The product", PRODUCT).etag())
+        .fails(errors::QUERY);
+    Routes::new()
+        .get("/v1/products", list, listing)
+        .get("/v1/products/{sku}", one, showing)
         .with_state(view)
 }
+
+const PRODUCT: &str = r#"{
+    "sku": "tea-1",
+    "name": "Green tea",
+    "price": {"amount_minor": 1999, "currency": "EUR"},
+    "active": true
+}"#;
+
+const LIST: &str = r#"{
+    "items": [{
+        "sku": "tea-1",
+        "name": "Green tea",
+        "price": {"amount_minor": 1999, "currency": "EUR"},
+        "active": true
+    }]
+}"#;
 
 async fn one(
     State(view): State<View<Products>>,

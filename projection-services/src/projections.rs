@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use recourse_event_store::{EventStore, Position};
 use recourse_service::{
     Clock,
+    contract::Routes,
     readiness::{Health, Need, Registry},
 };
 use recourse_views::{
@@ -60,7 +60,7 @@ pub fn collections() -> Vec<Collection> {
 
 /// All views of a process.
 pub struct Projections {
-    router: Router,
+    routes: Routes,
     progress: Vec<Progress>,
     orders: Projector<Orders>,
     sagas: Projector<Sagas>,
@@ -142,12 +142,12 @@ impl Projections {
         let (sagas, sagas_view) = opening.view::<Sagas>().await?;
         let (stock, stock_view) = opening.view::<Stocks>().await?;
         let (products, products_view) = opening.view::<Products>().await?;
-        let router = orders::router(orders_view)
-            .merge(sagas::router(sagas_view, clock))
-            .merge(stock::router(stock_view))
-            .merge(products::router(products_view));
+        let routes = orders::routes(orders_view)
+            .merge(sagas::routes(sagas_view, clock))
+            .merge(stock::routes(stock_view))
+            .merge(products::routes(products_view));
         Ok(Self {
-            router,
+            routes,
             progress: opening.progress,
             orders,
             sagas,
@@ -157,8 +157,9 @@ impl Projections {
     }
 
     /// The addresses of all views.
-    pub fn router(&self) -> Router {
-        self.router.clone()
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
     }
 
     /// How each view is doing.

@@ -3,30 +3,31 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{FromRef, State},
     response::Response,
-    routing::get,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_bus::Json;
 use recourse_event_store::{Filter, RecordedEvent};
 use recourse_saga::{Event, Part, Reason, State as Saga, Status, StepView};
 use recourse_service::{
-    Clock, Problem, errors,
-    http::{Id, Query, etag},
+    Clock, Problem,
+    contract::{Operation, Routes},
+    errors,
+    http::{Id, Query, UsualUuid, etag},
     page::Limit,
 };
 use recourse_views::{
     Projection, ProjectionError,
     documents::{self, Comparison, Index, Kind, Order},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     events,
-    view::{Asked, List, View},
+    view::{Asked, List, View, lists, shows},
 };
 
 /// A saga, as it is kept: the fold of its stream, and by what it is found.
@@ -41,15 +42,23 @@ pub struct Row {
 }
 
 /// A saga, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Saga")]
 pub struct Shown {
+    /// The saga.
     saga_id: Uuid,
+    /// What it does: `fulfilment`.
     definition: String,
+    /// How it stands.
     status: Status,
+    /// What it is for: the order.
     correlation_id: Uuid,
+    /// When it began.
     started_at: DateTime<Utc>,
+    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime<Utc>>,
+    /// When it needs attention unless it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_at: Option<DateTime<Utc>>,
     /// Why it turned back.
@@ -58,8 +67,11 @@ pub struct Shown {
     /// Why it needs attention or stands still.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Its steps, in order.
     steps: Vec<StepView>,
+    /// What is left to do.
     remaining: Vec<Part>,
+    /// What an undo would undo now.
     undo_plan: Vec<Part>,
 }
 
@@ -149,19 +161,24 @@ impl Projection for Sagas {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// How many items a page holds at most.
     #[serde(default)]
     limit: Limit,
+    /// Where the page begins: `next_cursor` of the one before.
     cursor: Option<String>,
+    /// Only of this definition.
     definition: Option<String>,
+    /// Only as they stand so.
     status: Option<StatusFilter>,
+    /// Only begun more than so many milliseconds ago.
     older_than_ms: Option<u64>,
 }
 
 /// Every status that a saga can be said to have. `paused` is none yet, so it finds nothing.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusFilter {
     Running,
@@ -199,16 +216,58 @@ impl FromRef<Service> for View<Sagas> {
     }
 }
 
-pub(crate) fn router(view: View<Sagas>, clock: Arc<dyn Clock>) -> Router {
-    Router::new()
-        .route("/v1/sagas", get(list))
-        .route("/v1/sagas/{id}", get(one))
+pub(crate) fn routes(view: View<Sagas>, clock: Arc<dyn Clock>) -> Routes {
+    let listing = Operation::new("listSagas", "List sagas")
+        .tag("sagas")
+        .answer(lists::<Shown>(LIST))
+        .fails(errors::LIST);
+    let showing = Operation::new("getSaga", "Show a saga")
+        .describe("Its steps, what remains of it, and what an undo would do now.")
+        .tag("sagas")
+        .answer(shows::<Shown>("The saga", SHOWN).etag())
+        .fails(errors::QUERY);
+    Routes::new()
+        .get("/v1/sagas", list, listing)
+        .get("/v1/sagas/{id}", one, showing)
         .with_state(Service { view, clock })
 }
 
+const SHOWN: &str = r#"{
+    "saga_id": "0f8fad5b-d9cb-569f-a165-70867728950e",
+    "definition": "fulfilment",
+    "status": "compensated",
+    "correlation_id": "5b0e0c7a-3f0d-5a3e-9d38-7a1f0e1c2b4d",
+    "started_at": "2026-03-01T12:00:00.000Z",
+    "ended_at": "2026-03-01T12:00:00.021Z",
+    "deadline_at": "2026-03-01T12:01:00.000Z",
+    "reason": {"code": "payment-declined", "detail": "the card was declined"},
+    "steps": [
+        {"name": "reserve-stock", "kind": "compensatable", "status": "undone", "attempts": 1},
+        {"name": "authorize-payment", "kind": "compensatable", "status": "refused", "attempts": 1}
+    ],
+    "remaining": [],
+    "undo_plan": []
+}"#;
+
+const LIST: &str = r#"{
+    "items": [{
+        "saga_id": "0f8fad5b-d9cb-569f-a165-70867728950e",
+        "definition": "fulfilment",
+        "status": "running",
+        "correlation_id": "5b0e0c7a-3f0d-5a3e-9d38-7a1f0e1c2b4d",
+        "started_at": "2026-03-01T12:00:00.000Z",
+        "deadline_at": "2026-03-01T12:01:00.000Z",
+        "steps": [
+            {"name": "reserve-stock", "kind": "compensatable", "status": "running", "attempts": 1}
+        ],
+        "remaining": [{"step": "reserve-stock"}],
+        "undo_plan": [{"step": "reserve-stock"}]
+    }]
+}"#;
+
 async fn one(
     State(view): State<View<Sagas>>,
-    Id(id): Id<Uuid>,
+    Id(UsualUuid(id)): Id<UsualUuid>,
     asked: Asked,
 ) -> Result<Response, Problem> {
     let found = view.get(&id.to_string(), &asked).await?;

@@ -1,16 +1,16 @@
 //! What is on hand: `GET /v1/stock[/{sku}]`.
 
 use axum::{
-    Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use chrono::{DateTime, Utc};
 use recourse_domain::{Sku, stock::Event};
 use recourse_event_store::{Filter, RecordedEvent};
 use recourse_service::{
     Problem,
+    contract::{Operation, Routes},
+    errors,
     http::{Id, Query},
     page::Limit,
 };
@@ -18,23 +18,32 @@ use recourse_views::{
     Projection, ProjectionError,
     documents::{self, Comparison, Index, Kind, Order},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     events,
-    view::{Asked, List, View},
+    view::{Asked, List, View, lists, shows},
 };
 
 /// The stock of a product, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stock {
+    /// Whose stock.
     sku: Sku,
+    /// Pieces on the shelf.
     on_hand: i64,
+    /// Of them, promised to orders under way.
     reserved: i64,
+    /// Of them, free.
     available: i64,
+    /// All that ever left for orders.
     committed: i64,
+    /// All that ever came in.
     received: i64,
+    /// The sum of all corrections.
     adjusted: i64,
+    /// All that ever came back from orders.
     restocked: i64,
 }
 
@@ -142,21 +151,44 @@ impl Stock {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Parameters {
+    /// How many items a page holds at most.
     #[serde(default)]
     limit: Limit,
+    /// Where the page begins: `next_cursor` of the one before.
     cursor: Option<String>,
+    /// Only where fewer pieces than this are free.
     available_below: Option<i64>,
 }
 
-pub(crate) fn router(view: View<Stocks>) -> Router {
-    Router::new()
-        .route("/v1/stock", get(list))
-        .route("/v1/stock/{sku}", get(one))
+pub(crate) fn routes(view: View<Stocks>) -> Routes {
+    let listing = Operation::new("listStock", "List what is on hand")
+        .tag("stock")
+        .answer(lists::<Stock>(LIST))
+        .fails(errors::LIST);
+    let showing = Operation::new("getStock", "Show what is on hand of a product")
+        .tag("stock")
+        .answer(shows::<Stock>("The stock", STOCK))
+        .fails(errors::QUERY);
+    Routes::new()
+        .get("/v1/stock", list, listing)
+        .get("/v1/stock/{sku}", one, showing)
         .with_state(view)
 }
+
+const STOCK: &str = r#"{
+    "sku": "tea-1", "on_hand": 98, "reserved": 0, "available": 98,
+    "committed": 2, "received": 100, "adjusted": 0, "restocked": 0
+}"#;
+
+const LIST: &str = r#"{
+    "items": [{
+        "sku": "tea-1", "on_hand": 98, "reserved": 0, "available": 98,
+        "committed": 2, "received": 100, "adjusted": 0, "restocked": 0
+    }]
+}"#;
 
 async fn one(
     State(view): State<View<Stocks>>,

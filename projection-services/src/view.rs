@@ -10,7 +10,9 @@ use axum::{
 };
 use recourse_event_store::{EventStore, LogId, Position};
 use recourse_service::{
-    Problem, errors,
+    Problem,
+    contract::{self, Input, Operation},
+    errors,
     http::{self, MinPosition, PREFERENCE_APPLIED, Prefer, RequestContext},
     page::{self, Limit, Page},
     position,
@@ -20,6 +22,7 @@ use recourse_views::{
     documents::{self, After, Document, Documents, Filter, Order},
     projector::read_row,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One view, to be asked. Cheap to clone.
@@ -65,6 +68,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             uri: parts.uri.clone(),
         })
     }
+}
+
+impl Input for Asked {
+    fn describe(operation: &mut Operation) {
+        MinPosition::describe(operation);
+        Prefer::describe(operation);
+    }
+}
+
+/// The promise to show one `T`.
+pub(crate) fn shows<T: JsonSchema>(
+    description: &'static str,
+    example: &'static str,
+) -> contract::Answer {
+    contract::Answer::json::<T>(200, description)
+        .example(example)
+        .position()
+        .preference_applied()
+}
+
+/// The promise to list `T`s.
+pub(crate) fn lists<T: JsonSchema>(example: &'static str) -> contract::Answer {
+    shows::<Page<T>>("A page, newest first", example).link()
 }
 
 /// Which page of which rows.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, response::IntoResponse, routing::put};
+use axum::{extract::State, response::IntoResponse};
 use recourse_aggregates::Product;
 use recourse_cqrs::{Clock, Repository, RepositoryOptions, Worker, WorkerError, WorkerOptions};
 use recourse_domain::{
@@ -17,9 +17,11 @@ use recourse_event_store::{EventStore, StreamName};
 use recourse_service::{
     Problem,
     command::{self, Commands},
+    contract::{Answer, Operation, Routes},
     errors,
     http::{Body, ClientCommand, NewId, Preconditions, Reply, RequestContext},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +47,10 @@ impl Service {
     }
 
     /// Its addresses.
-    pub fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/products/{sku}", put(put_product))
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new()
+            .put("/v1/products/{sku}", put_product, putting())
             .with_state(self.commands.clone())
     }
 
@@ -60,12 +63,50 @@ impl Service {
     }
 }
 
+const PRODUCT: &str = r#"{
+    "sku": "tea-1",
+    "name": "Green tea",
+    "price": {"amount_minor": 1999, "currency": "EUR"},
+    "active": true
+}"#;
+
+fn putting() -> Operation {
+    let done = |status, description| {
+        Answer::json::<Details>(status, description)
+            .example(PRODUCT)
+            .position()
+            .etag()
+            .location()
+            .replayed()
+    };
+    Operation::new("putProduct", "Create or change a product")
+        .describe(
+            "Without `If-Match` or `If-None-Match` the last write wins. A product that is as it \
+             was writes nothing, and leaves the key free.",
+        )
+        .tag("products")
+        .body_example(
+            r#"{
+                "name": "Green tea",
+                "price": {"amount_minor": 1999, "currency": "EUR"},
+                "active": true
+            }"#,
+        )
+        .answer(done(201, "It is new"))
+        .answer(done(200, "It existed; this is how it is now"))
+        .fails(errors::COMMAND)
+}
+
 /// The body of `PUT /v1/products/{sku}`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct PutProduct {
+    /// What people call it.
+    #[schemars(length(min = 1, max = product::MAX_NAME_CHARS))]
     name: String,
+    /// The price of one; it may be 0, and not less.
     price: Money,
+    /// Whether it can be ordered.
     active: bool,
 }
 

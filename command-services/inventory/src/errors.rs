@@ -41,3 +41,9 @@ pub const ERRORS: &[Code] = &[
     STOCK_WOULD_BE_NEGATIVE,
     QUANTITY_OVERFLOW,
 ];
+
+/// How a receipt may fail.
+pub(crate) const RECEIVING: &[Code] = &[UNKNOWN_SKU, REFERENCE_REUSED, QUANTITY_OVERFLOW];
+
+/// How an adjustment may fail.
+pub(crate) const ADJUSTING: &[Code] = &[UNKNOWN_SKU, STOCK_WOULD_BE_NEGATIVE, QUANTITY_OVERFLOW];

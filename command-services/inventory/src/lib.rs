@@ -10,10 +10,8 @@ pub mod errors;
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::post,
 };
 use recourse_aggregates::{Product, Stock};
 use recourse_bus::Bus;
@@ -29,8 +27,10 @@ use recourse_event_store::{EventStore, StreamName};
 use recourse_service::{
     Problem,
     command::{self, Commands},
+    contract::{Answer, Operation, Routes},
     http::{Body, ClientCommand, NewId, Reply, RequestContext},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -77,10 +77,11 @@ impl Service {
     }
 
     /// Its addresses.
-    pub fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/stock/{sku}/receipts", post(receive))
-            .route("/v1/stock/{sku}/adjustments", post(adjust))
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new()
+            .post("/v1/stock/{sku}/receipts", receive, receiving())
+            .post("/v1/stock/{sku}/adjustments", adjust, adjusting())
             .with_state(self.api.clone())
     }
 
@@ -93,28 +94,73 @@ impl Service {
     }
 }
 
+fn receiving() -> Operation {
+    Operation::new("receiveStock", "Take goods in")
+        .describe(
+            "A reference, such as the number of a delivery note, counts once for its SKU, for ever \
+             and whatever the key.",
+        )
+        .tag("stock")
+        .body_example(r#"{"quantity": 100, "reference": "delivery-2041"}"#)
+        .answer(stock_answer(201, "Counted"))
+        .answer(stock_answer(
+            200,
+            "This reference was counted before, with the same quantity: nothing was added",
+        ))
+        .fails(errors::RECEIVING)
+        .fails(recourse_service::errors::COMMAND)
+}
+
+fn adjusting() -> Operation {
+    Operation::new("adjustStock", "Correct a count")
+        .tag("stock")
+        .body_example(r#"{"delta": -2, "reason": "broken"}"#)
+        .answer(stock_answer(201, "Corrected"))
+        .fails(errors::ADJUSTING)
+        .fails(recourse_service::errors::COMMAND)
+}
+
+fn stock_answer(status: u16, description: &'static str) -> Answer {
+    Answer::json::<StockBody>(status, description)
+        .example(r#"{"sku": "tea-1", "on_hand": 98, "reserved": 2, "available": 96}"#)
+        .position()
+        .location()
+        .replayed()
+}
+
 /// The body of `POST /v1/stock/{sku}/receipts`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct ReceiveBody {
+    /// How many pieces came.
     quantity: Quantity,
+    /// What the delivery is known by: visible characters.
+    #[schemars(length(min = 1, max = stock::MAX_REFERENCE_CHARS))]
     reference: String,
 }
 
 /// The body of `POST /v1/stock/{sku}/adjustments`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct AdjustBody {
+    /// How many pieces more, or fewer, there are than was thought; not 0.
     delta: i64,
+    /// Why, in the words of who counted.
+    #[schemars(length(min = 1, max = stock::MAX_REASON_CHARS))]
     reason: String,
 }
 
 /// A stock as a command leaves it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StockCount")]
 struct StockBody {
+    /// Whose stock.
     sku: Sku,
+    /// Pieces on the shelf.
     on_hand: u64,
+    /// Of them, promised to orders under way.
     reserved: u64,
+    /// Of them, free.
     available: u64,
 }
 

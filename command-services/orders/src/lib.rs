@@ -14,10 +14,8 @@ mod settlements;
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::State,
     response::{IntoResponse, Response},
-    routing::post,
 };
 use recourse_aggregates::{Order, Product};
 use recourse_bus::Bus;
@@ -32,8 +30,10 @@ use recourse_event_store::{Direction, EventStore, Position, StoreError, StreamNa
 use recourse_service::{
     Problem,
     command::{self, Commands},
+    contract::{Answer, Operation, Routes},
     http::{Body, ClientCommand, Id, Reply, RequestContext},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -98,10 +98,11 @@ impl Service {
     }
 
     /// Its addresses.
-    pub fn router(&self) -> Router {
-        Router::new()
-            .route("/v1/orders", post(place::place))
-            .route("/v1/orders/{id}/cancellation", post(cancel))
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new()
+            .post("/v1/orders", place::place, place::operation())
+            .post("/v1/orders/{id}/cancellation", cancel, cancelling())
             .with_state(self.api.clone())
     }
 
@@ -125,12 +126,33 @@ impl Service {
 }
 
 /// An order as a command leaves it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OrderReceipt")]
 struct OrderBody {
+    /// The order.
     order_id: OrderId,
+    /// The saga that fulfils it: `/v1/sagas/{id}`.
     saga_id: Uuid,
+    /// How it stands.
     status: Status,
+    /// The sum of its lines.
     total: Money,
+}
+
+/// An answer with the order as the command leaves it.
+fn order_answer(status: u16, description: &'static str) -> Answer {
+    Answer::json::<OrderBody>(status, description)
+        .example(
+            r#"{
+                "order_id": "5b0e0c7a-3f0d-5a3e-9d38-7a1f0e1c2b4d",
+                "saga_id": "0f8fad5b-d9cb-569f-a165-70867728950e",
+                "status": "pending",
+                "total": {"amount_minor": 3998, "currency": "EUR"}
+            }"#,
+        )
+        .position()
+        .location()
+        .replayed()
 }
 
 fn stream_of(order: OrderId) -> StreamName {
@@ -193,10 +215,28 @@ impl Api {
     }
 }
 
+fn cancelling() -> Operation {
+    Operation::new("cancelOrder", "Cancel an order")
+        .describe(
+            "Before its point of no return; what was done for it is undone by itself. An order \
+             that is cancelled already answers 200 and nothing more happens.",
+        )
+        .tag("orders")
+        .body_example(r#"{"reason": "ordered twice"}"#)
+        .answer(order_answer(200, "Cancelled"))
+        .fails(&[
+            errors::ORDER_ALREADY_CONFIRMED,
+            errors::ORDER_ALREADY_SETTLED,
+        ])
+        .fails(recourse_service::errors::COMMAND)
+}
+
 /// The body of `POST /v1/orders/{id}/cancellation`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct CancelBody {
+    /// Why, in the client's words.
+    #[schemars(length(min = 1, max = order::MAX_REASON_CHARS))]
     reason: String,
 }
 

@@ -14,44 +14,91 @@ use recourse_domain::{
 use recourse_event_store::{Position, StreamName};
 use recourse_saga::Definition;
 use recourse_service::{
-    Problem, command, errors as shared,
+    Problem, command,
+    contract::Operation,
+    errors as shared,
     http::{self, Body, ClientCommand, Prefer, Reply, RequestContext},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Api, Settled, errors, invalid};
+use crate::{Api, Settled, errors, invalid, order_answer};
 
 /// Of every order's id.
 const ORDERS: Uuid = Uuid::from_u128(0x2f4d_77a0_1b9c_5e4b_93d6_58ef_0c31_a964);
 /// Of every payment's id.
 const PAYMENTS: Uuid = Uuid::from_u128(0xa58c_0e13_64f2_5b79_8d0a_e2c7_951b_3f40);
 
+pub(crate) fn operation() -> Operation {
+    Operation::new("placeOrder", "Place an order")
+        .describe(
+            "At the catalogue's prices of this moment. A saga then reserves the goods and takes \
+             the money, or undoes all of it. With `Prefer: wait=S` the answer comes once the saga \
+             has ended, or once it cannot go on by itself, but after S seconds at the latest.\n\n\
+             The payment provider is a simulator; the token says what it does: `tok_visa` \
+             succeeds, `tok_declined` is refused, and so on.",
+        )
+        .tag("orders")
+        .body_example(
+            r#"{
+                "customer_id": "3d6f0a4e-8a55-4f0e-9c1e-5f1f0a2b7c11",
+                "currency": "EUR",
+                "lines": [{"sku": "tea-1", "quantity": 2}],
+                "payment": {"method": "card", "token": "tok_visa"}
+            }"#,
+        )
+        .answer(
+            order_answer(
+                202,
+                "Placed; its saga is under way, or waits for an operator",
+            )
+            .preference_applied(),
+        )
+        .answer(
+            order_answer(201, "Placed, and its saga has ended: see `status`").preference_applied(),
+        )
+        .fails(&[
+            errors::UNKNOWN_PRODUCT,
+            errors::PRODUCT_INACTIVE,
+            errors::DUPLICATE_LINE,
+            errors::CURRENCY_MISMATCH,
+            errors::NOTHING_TO_PAY,
+            errors::TOTAL_OVERFLOW,
+        ])
+        .fails(shared::COMMAND)
+}
+
 /// The body of `POST /v1/orders`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct PlaceBody {
+    /// Who orders; any UUID that the client knows them by.
     customer_id: CustomerId,
+    /// The currency of every line's price.
     currency: Currency,
+    /// What is ordered: one line a product.
+    #[schemars(length(min = 1, max = MAX_LINES))]
     lines: Vec<LineBody>,
+    /// How it is paid.
     payment: PaymentBody,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct LineBody {
     sku: Sku,
     quantity: Quantity,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct PaymentBody {
     method: Method,
     token: CardToken,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", expecting = "a method of payment")]
 enum Method {
     Card,

@@ -1,5 +1,6 @@
 //! What can be asked of an order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{CardToken, CustomerId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku};
@@ -58,7 +59,8 @@ pub struct Place {
 }
 
 /// One line of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderLine")]
 pub struct Line {
     /// Which product.
     pub sku: Sku,
@@ -159,7 +161,8 @@ pub struct CloseReturn {
 }
 
 /// Why an order ended as it did.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderReason")]
 pub struct Reason {
     /// Stable, kebab-case: `out-of-stock`.
     pub code: String,

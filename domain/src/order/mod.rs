@@ -24,6 +24,7 @@ mod state;
 
 use std::{collections::BTreeSet, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Money, money, text};
@@ -52,7 +53,10 @@ pub const MAX_RETURNS: usize = 100;
 pub const REVERSED: &str = "reversed";
 
 /// How an order stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(rename = "OrderStatus")]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Placed; its saga is under way.

@@ -177,7 +177,7 @@ fn compose(options: Options, errors: Vec<&'static [Code]>) -> Result<Gateway, Er
     Gateway::new(
         options,
         Parts {
-            routers: Vec::new(),
+            routes: Vec::new(),
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
             render: hide_tokens,
             errors,

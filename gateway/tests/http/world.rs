@@ -4,22 +4,23 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Json, Router,
-    extract::State,
-    routing::{get, post, put},
+    Json,
+    extract::{FromRequest, Request, State, rejection::JsonRejection},
 };
 use recourse_event_store::{EventStore, LogId, memory};
 use recourse_gateway::{Gateway, Options, Parts, hide_tokens};
 use recourse_service::{
     Ids, Problem,
     clock::SystemClock,
+    contract::{Answer as Promise, Input, Operation, Routes},
     http::{
         Body, ClientCommand, Id, MinPosition, NewId, Preconditions, Prefer, Query, Reply,
-        RequestContext, wait,
+        RequestContext, UsualUuid, wait,
     },
     page::Limit,
     readiness::{Dependency, Need, Registry},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
@@ -71,7 +72,7 @@ impl World {
         let gateway = Gateway::new(
             options,
             Parts {
-                routers: vec![routes(probe.clone())],
+                routes: vec![routes(probe.clone())],
                 store: Arc::new(store.clone()),
                 render: hide_tokens,
                 errors: Vec::new(),
@@ -142,23 +143,23 @@ pub(crate) fn request(head: &str, body: &[u8]) -> Vec<u8> {
     [text.as_bytes(), body].concat()
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Order {
-    customer_id: Uuid,
+    customer_id: UsualUuid,
     lines: Vec<Line>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Line {
     sku: String,
     quantity: u32,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct List {
     #[serde(default)]
@@ -166,29 +167,53 @@ struct List {
     older_than_ms: Option<u64>,
 }
 
-fn routes(probe: Probe) -> Router {
-    Router::new()
-        .route("/probe/orders", post(place))
-        .route(
+/// An extractor that is not ours.
+struct Foreign;
+
+impl Input for Foreign {}
+
+impl<S: Send + Sync> FromRequest<S> for Foreign {
+    type Rejection = JsonRejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, JsonRejection> {
+        Json::<u32>::from_request(request, state)
+            .await
+            .map(|_| Self)
+    }
+}
+
+fn routes(probe: Probe) -> Routes {
+    let operation = |id| Operation::new(id, "Probe").answer(Promise::empty(200, "Probed"));
+    Routes::new()
+        .post("/probe/orders", place, operation("place"))
+        .post(
             "/probe/nested",
-            post(|Body(value): Body<Value>| async { Json(value) }),
+            |Body(value): Body<Value>| async { Json(value) },
+            operation("nested"),
         )
-        .route("/probe/list", get(list))
-        .route(
+        .get("/probe/list", list, operation("list"))
+        .get(
             "/probe/things/{id}",
-            get(|Id(id): Id<Uuid>| async move { Json(id) }),
+            |Id(id): Id<UsualUuid>| async move { Json(id) },
+            operation("thing"),
         )
-        .route(
+        .put(
             "/probe/names/{id}",
-            put(|NewId(id): NewId<Uuid>| async move { Json(id) }),
+            |NewId(id): NewId<UsualUuid>| async move { Json(id) },
+            operation("name"),
         )
-        .route("/probe/revision-3", put(change))
-        .route("/probe/at-least", get(at_least))
-        .route("/probe/context", get(context))
-        .route("/probe/held", get(held).post(held))
-        .route("/probe/waits", post(waits))
-        .route("/probe/panics", get(panics))
-        .route("/probe/foreign", post(|_: Json<u32>| async {}))
+        .put("/probe/revision-3", change, operation("change"))
+        .get("/probe/at-least", at_least, operation("atLeast"))
+        .get("/probe/context", context, operation("context"))
+        .get("/probe/held", held, operation("held"))
+        .post("/probe/held", held, operation("heldPost"))
+        .post("/probe/waits", waits, operation("waits"))
+        .get("/probe/panics", panics, operation("panics"))
+        .post(
+            "/probe/foreign",
+            |_: Foreign| async {},
+            operation("foreign"),
+        )
         .with_state(probe)
 }
 

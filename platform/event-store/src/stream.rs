@@ -1,7 +1,8 @@
 //! The names of streams.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, de};
 
 /// The name of a stream: `<category>-<id>`, as in `order-6f…` or `stock-tea-1`.
@@ -63,6 +64,26 @@ impl StreamName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl JsonSchema for StreamName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "StreamName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^[!#%-,.-~][!-,.-~]*-[!-~]+$",
+            "maxLength": Self::MAX_BYTES,
+            "description": "A category and an id, joined by a dash.",
+            "examples": ["stock-tea-1"],
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use recourse_bus::{Command, Json};
 use recourse_event_store::{Position, RecordedEvent, Refused, typed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -56,8 +57,11 @@ pub enum Direction {
 }
 
 /// What a step is to the point of no return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "StepKind")]
 pub enum Kind {
     /// Has a compensation and runs before the pivot.
     Compensatable,

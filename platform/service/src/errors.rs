@@ -280,6 +280,50 @@ pub const ERRORS: &[Code] = &[
     INTERNAL,
 ];
 
+/// What may happen to every request, whatever its address.
+pub const EVERYWHERE: &[Code] = &[
+    HOST_NOT_ALLOWED,
+    ORIGIN_NOT_ALLOWED,
+    BODY_TOO_LARGE,
+    HEADERS_TOO_LARGE,
+    OVERLOADED,
+    REQUEST_TIMEOUT,
+    INTERNAL,
+];
+
+/// What may happen where the store is read.
+pub const READING: &[Code] = &[STORE_UNAVAILABLE, STORE_FAILED, SHUTTING_DOWN];
+
+/// What may happen where a view is asked.
+pub const QUERY: &[Code] = &[
+    VIEW_BEHIND,
+    DEPENDENCY_UNAVAILABLE,
+    STORE_UNAVAILABLE,
+    STORE_FAILED,
+    SHUTTING_DOWN,
+];
+
+/// What may happen where a page of a view is asked for.
+pub const LIST: &[Code] = &[
+    INVALID_CURSOR,
+    CURSOR_MISMATCH,
+    VIEW_BEHIND,
+    DEPENDENCY_UNAVAILABLE,
+    STORE_UNAVAILABLE,
+    STORE_FAILED,
+    SHUTTING_DOWN,
+];
+
+/// What may happen to every command of a client, beside what its rules refuse.
+pub const COMMAND: &[Code] = &[
+    IDEMPOTENCY_KEY_REUSED,
+    CONFLICT,
+    STORE_UNAVAILABLE,
+    STORE_FULL,
+    STORE_FAILED,
+    SHUTTING_DOWN,
+];
+
 /// What a client is told where the store cannot answer; the cause is for the log.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {

@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod contract;
 pub mod errors;
 pub mod http;
 pub mod ids;

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -56,6 +57,25 @@ impl<'de> Deserialize<'de> for Limit {
             Ok(limit @ 1..=Self::MAX) => Ok(Self(limit)),
             _ => Err(wrong()),
         }
+    }
+}
+
+impl JsonSchema for Limit {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "integer",
+            "minimum": 1,
+            "maximum": Self::MAX,
+            "default": Self::default().get(),
+        })
     }
 }
 
@@ -116,7 +136,8 @@ pub fn read_cursor<K: DeserializeOwned>(
 }
 
 /// Some items, and where the next ones are.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,

@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The media type of a [`Problem`].
@@ -69,7 +70,7 @@ impl Code {
 }
 
 /// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// Where: a JSON pointer as a fragment, `#/lines/0/quantity`, for a body; `?limit` for a
     /// query parameter.

@@ -7,6 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How a dependency is.
@@ -152,17 +153,26 @@ fn is_ready(report: &[(String, Need, Health)]) -> bool {
             .all(|(_, need, health)| *need == Need::Some || up(health))
 }
 
-#[derive(Serialize)]
-struct Report {
+/// What `/readyz` says.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Readiness")]
+pub struct Report {
+    /// `ready` or `not-ready`.
     status: &'static str,
+    /// Each dependency.
     dependencies: Vec<Entry>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Dependency")]
 struct Entry {
+    /// What it is called.
     name: String,
+    /// `up`, `starting` or `down`.
     status: &'static str,
+    /// `everything` or `some`.
     needed_by: &'static str,
+    /// Why it is not up.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }

@@ -76,7 +76,7 @@ async fn open(store: &Store, documents: &Arc<dyn Documents>) -> Projections {
 /// Fills the views up to the end of the log, and gives what answers from them then.
 async fn filled(store: &Store, documents: &Arc<dyn Documents>) -> axum::Router {
     let projections = open(store, documents).await;
-    let router = projections.router();
+    let router = projections.routes().into_router();
     let progress = projections.progress();
     let shutdown = CancellationToken::new();
     let head = store.durable();
@@ -485,7 +485,7 @@ async fn who_asks_with_the_position_of_a_write_sees_it() {
     let mut log = Log::new(Store::with_manual_sync(LOG));
     let documents = documents();
     let projections = open(&log.store, &documents).await;
-    let router = projections.router();
+    let router = projections.routes().into_router();
     let shutdown = CancellationToken::new();
     let ids = log.place(7, &["tea-1"]).await;
     let token = position::write(Position::dense(1), LOG);
@@ -541,7 +541,7 @@ async fn a_view_that_cannot_go_on_is_down_and_the_others_go_on() {
     log.add("stock", "tea-1", id, event).await;
     let projections = open(&log.store, &documents()).await;
     let progress = projections.progress();
-    let router = projections.router();
+    let router = projections.routes().into_router();
     let shutdown = CancellationToken::new();
     let (ran, ()) = tokio::join!(projections.run(shutdown.clone()), async {
         let head = log.store.durable();

@@ -224,7 +224,7 @@ impl World {
             Arc::clone(&clock),
             WorkerOptions::default(),
         );
-        let router = service.router();
+        let router = service.routes().into_router();
         let mut task = JoinSet::new();
         task.spawn(service.run(CancellationToken::new()));
         quiet().await;

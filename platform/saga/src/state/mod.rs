@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use recourse_bus::Json;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -35,7 +36,8 @@ pub struct State {
 }
 
 /// Why a saga turned back.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "SagaReason")]
 pub struct Reason {
     /// Stable, kebab-case: the code of the refused step, [`Reason::TIMEOUT`] or
     /// [`Reason::CANCELLED`].

@@ -3,14 +3,18 @@
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{End, Outcome, Reason, Sent, State};
 use crate::{Direction, Kind, PlannedStep};
 
 /// A saga's status, as clients read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SagaStatus")]
 pub enum Status {
     /// On its way forward.
     Running,
@@ -42,7 +46,9 @@ impl Status {
 }
 
 /// A step's status, as clients read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// Not sent.
@@ -78,7 +84,8 @@ impl StepStatus {
 }
 
 /// One step, as clients read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Step")]
 pub struct StepView {
     /// Its name.
     pub name: Arc<str>,
@@ -100,7 +107,10 @@ pub struct StepView {
 }
 
 /// A step, or one item of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(rename = "StepPart")]
 pub struct Part {
     /// The step.
     pub step: Arc<str>,

@@ -7,7 +7,12 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use recourse_event_store::{EventStore, Position};
-use serde::de::{DeserializeOwned, IgnoredAny, value::StrDeserializer};
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny, value::StrDeserializer},
+};
+use uuid::{Uuid, fmt::Hyphenated};
 
 use super::{context, objects::Objects};
 use crate::{Problem, errors, position};
@@ -218,6 +223,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for NewId<T> {
 pub fn read_id<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
     let text: StrDeserializer<'_, serde::de::value::Error> = StrDeserializer::new(text);
     T::deserialize(text).map_err(|error| Problem::new(errors::INVALID_ID).detail(error.to_string()))
+}
+
+/// A UUID in its usual form, and in none of the others that UUIDs are written in: in braces,
+/// without dashes, as a URN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct UsualUuid(pub Uuid);
+
+impl<'de> Deserialize<'de> for UsualUuid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Hyphenated::deserialize(deserializer)?.into_uuid()))
+    }
 }
 
 async fn last_parameter<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {

@@ -6,7 +6,7 @@
 //! ```
 //! use recourse_service::{Problem, http::{Body, ClientCommand, Id, Prefer, Reply, RequestContext}};
 //!
-//! #[derive(serde::Serialize, serde::Deserialize)]
+//! #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 //! #[serde(deny_unknown_fields)]
 //! struct Receipt { quantity: u32, reference: String }
 //!
@@ -35,7 +35,7 @@ mod reply;
 
 pub use command::{ClientCommand, IdempotencyKey, body_hash, client_command_id};
 pub use context::{Limits, RequestContext};
-pub use input::{Body, Id, MinPosition, NewId, Query, SWALLOWED, read_id, too_large};
+pub use input::{Body, Id, MinPosition, NewId, Query, SWALLOWED, UsualUuid, read_id, too_large};
 pub use precondition::{Preconditions, etag};
 pub use prefer::{Prefer, wait};
 pub use reply::Reply;
