@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{bench, output, up, verify};
+use crate::{backup, bench, output, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -32,6 +32,8 @@ enum Command {
     Verify(verify::Options),
     /// Drive orders over HTTP, measure, then verify.
     Bench(bench::Options),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
 }
 
 impl CommandLine {
@@ -55,6 +57,8 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(options).await.map(|()| ExitCode::SUCCESS),
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => bench::run(options).await,
+            Command::Backup(options) => backup::back_up(options).await,
+            Command::Restore(options) => backup::restore(&options),
         }
     })
 }

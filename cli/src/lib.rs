@@ -9,6 +9,7 @@
 //! [`system`] composes the same service libraries that run one a process elsewhere; which
 //! engines they stand on is handed in.
 
+mod backup;
 mod bench;
 #[allow(dead_code, reason = "the commands that talk to a server use it")]
 mod client;

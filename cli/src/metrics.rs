@@ -16,6 +16,10 @@ const STORE_LOG_BYTES: &str = "recourse_store_log_bytes_total";
 const STORE_EVENTS: &str = "recourse_store_events_total";
 /// Streams in the store.
 const STORE_STREAMS: &str = "recourse_store_streams";
+/// Up to which event the log was read since the start, to look for damage.
+const STORE_SCRUBBED: &str = "recourse_store_scrubbed_position";
+/// The event at which that ends.
+const STORE_SCRUB_END: &str = "recourse_store_scrub_end_position";
 
 /// Starts counting, and makes the address that shows the counts.
 pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
@@ -26,6 +30,11 @@ pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
     metrics::describe_counter!(STORE_LOG_BYTES, metrics::Unit::Bytes, "log written");
     metrics::describe_counter!(STORE_EVENTS, "events appended");
     metrics::describe_gauge!(STORE_STREAMS, "streams in the event store");
+    metrics::describe_gauge!(
+        STORE_SCRUBBED,
+        "the event up to which the log was read since the start, to look for damage"
+    );
+    metrics::describe_gauge!(STORE_SCRUB_END, "the event at which that ends");
     let show = move || {
         let shown = show(&store, &handle);
         async move { shown }
@@ -42,8 +51,14 @@ fn show(store: &embedded::Store, handle: &PrometheusHandle) -> impl IntoResponse
     metrics::counter!(STORE_FSYNCS).absolute(stats.fsyncs);
     metrics::counter!(STORE_LOG_BYTES).absolute(stats.log_bytes);
     metrics::counter!(STORE_EVENTS).absolute(stats.events);
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
-    metrics::gauge!(STORE_STREAMS).set(stats.streams as f64);
+    gauge(STORE_STREAMS, stats.streams);
+    gauge(STORE_SCRUBBED, stats.scrub.position);
+    gauge(STORE_SCRUB_END, stats.scrub.of);
     let media_type = "text/plain; version=0.0.4";
     ([(header::CONTENT_TYPE, media_type)], handle.render())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]
+fn gauge(name: &'static str, value: u64) {
+    metrics::gauge!(name).set(value as f64);
 }

@@ -30,6 +30,10 @@ pub(crate) struct Options {
     /// What those faults are drawn from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     psp_seed: u64,
+    /// After a start the whole log is read once to look for damage, so many MiB a second; 0 does
+    /// not.
+    #[arg(long, value_name = "MIB_PER_S", default_value_t = embedded::Options::default_scrub_mib_per_s())]
+    scrub_mib_per_s: u32,
     /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     step_timeout_ms: u64,
@@ -45,8 +49,10 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     // Before anything is made on disk.
     options.gateway.validate()?;
+    let mut log = embedded::Options::new(Layout::of(&options.data).log);
+    log.scrub_mib_per_s = options.scrub_mib_per_s;
     let store = Arc::new(
-        embedded::Store::open(embedded::Options::new(Layout::of(&options.data).log))
+        embedded::Store::open(log)
             .with_context(|| format!("cannot open the data folder {}", options.data.display()))?,
     );
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));

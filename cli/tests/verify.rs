@@ -439,8 +439,8 @@ fn a_durable_file_that_knows_of_more_than_the_log_has_is_believed() {
 #[test]
 fn a_log_of_a_newer_format_is_refused() {
     let copy = Copy::new();
-    copy.edit("log/store", |bytes| bytes[8] = 2);
-    let why = ["format 2", "start the newer version again"];
+    copy.edit("log/store", |bytes| bytes[8] = 3);
+    let why = ["format 3", "start the newer version again"];
     copy.expect_refusal(&why);
     let output = run(&["up", "--listen", "127.0.0.1:0"], &copy.data());
     assert_eq!(output.status.code(), Some(1));

@@ -13,6 +13,8 @@ const REMEMBERED: TimeDelta = TimeDelta::days(7);
 
 pub(super) struct Log {
     id: LogId,
+    /// What it was called before, each name up to its last position.
+    former: Vec<(LogId, Position)>,
     dense: bool,
     last: Position,
     streams: HashMap<StreamName, Stream>,
@@ -39,9 +41,10 @@ struct ClientCommand {
 }
 
 impl Log {
-    pub(super) fn new(id: LogId, dense: bool) -> Self {
+    pub(super) fn new(id: LogId, former: Vec<(LogId, Position)>, dense: bool) -> Self {
         Self {
             id,
+            former,
             dense,
             last: Position::START,
             streams: HashMap::new(),
@@ -134,11 +137,12 @@ impl Log {
         metadata: &Metadata,
         breaches: &mut Breaches,
     ) {
-        if metadata.log != self.id {
+        let name = self.name_at(event.position);
+        if metadata.log != name {
             breaches.add(
                 Kind::WrongLog,
                 &event.stream,
-                format!("written for log {}, found in {}", metadata.log, self.id),
+                format!("written for log {}, found in {name}", metadata.log),
                 [event.into()],
             );
         }
@@ -148,6 +152,12 @@ impl Log {
         if let Some(command) = metadata.command_id {
             self.client_command(event, metadata, command, breaches);
         }
+    }
+
+    /// What the log was called when the event at a position was written.
+    fn name_at(&self, position: Position) -> LogId {
+        let former = self.former.iter().find(|(_, last)| position <= *last);
+        former.map_or(self.id, |(name, _)| *name)
     }
 
     fn mark(&mut self, event: &RecordedEvent, mark: Mark, breaches: &mut Breaches) {

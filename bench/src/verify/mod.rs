@@ -36,8 +36,8 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_domain::{order, payment, product, stock as stock_domain};
 use recourse_event_store::{
-    Direction, EventStore, Filter, LogId, Metadata, Position, Read, RecordedEvent, StoreError,
-    Visibility, typed,
+    Direction, EventStore, Filter, Metadata, Position, Read, RecordedEvent, StoreError, Visibility,
+    typed,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -138,7 +138,7 @@ pub async fn run(
     options: &Options,
 ) -> Result<Report, Error> {
     let mut breaches = Breaches::new(options.max_breaches);
-    let mut fold = Fold::new(store.log_id(), options.dense_positions);
+    let mut fold = Fold::new(&*store, options.dense_positions);
     let until = store.durable();
     each(&*store, until, |event| fold.apply(event, &mut breaches)).await?;
     let suspects: BTreeSet<Uuid> = fold.log.suspects().into_iter().collect();
@@ -255,9 +255,9 @@ struct Fold {
 }
 
 impl Fold {
-    fn new(log: LogId, dense: bool) -> Self {
+    fn new(store: &dyn EventStore, dense: bool) -> Self {
         Self {
-            log: log::Log::new(log, dense),
+            log: log::Log::new(store.log_id(), store.former_names(), dense),
             sagas: sagas::Sagas::default(),
             orders: orders::Orders::default(),
             payments: payments::Payments::default(),

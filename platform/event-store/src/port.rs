@@ -191,6 +191,13 @@ pub trait EventStore: Send + Sync + 'static {
     /// Which log this is.
     fn log_id(&self) -> LogId;
 
+    /// What this log was called before, oldest first, each with the last position under that
+    /// name. A log that is restored from a backup goes on under another: who remembers a position
+    /// of it under the old one may mean another event.
+    fn former_names(&self) -> Vec<(LogId, Position)> {
+        Vec::new()
+    }
+
     /// Appends to several streams, each by itself: one may be refused and the next taken. The
     /// answers come in the order of the appends, and so do the positions.
     ///

@@ -13,6 +13,7 @@ use super::{
     engine::Engine,
     format::{Fields, Location},
     index::{Head, Index, Marks, SHARDS, StreamKey},
+    progress::lock,
 };
 use crate::{LogId, StoreError};
 
@@ -124,7 +125,7 @@ impl Snapshot {
         }
         let mut footer = Vec::with_capacity(FOOTER);
         footer.extend_from_slice(&MAGIC.to_le_bytes());
-        footer.extend_from_slice(engine.log.0.as_bytes());
+        footer.extend_from_slice(engine.header.files.0.as_bytes());
         footer.extend_from_slice(&start.position.to_le_bytes());
         footer.extend_from_slice(&start.location.0.to_le_bytes());
         footer.extend_from_slice(&u64::from(start.chain).to_le_bytes());
@@ -135,7 +136,13 @@ impl Snapshot {
         footer.extend_from_slice(&crc.to_le_bytes());
         out.file.write_at(out.at, &footer)?;
         out.file.sync(SyncPoint::Checkpoint)?;
-        engine.disk.rename(NEW_NAME, NAME)?;
+        {
+            let disowned = lock(&engine.disowned);
+            if *disowned {
+                return Err(io::Error::other("the log is damaged").into());
+            }
+            engine.disk.rename(NEW_NAME, NAME)?;
+        }
         engine.disk.sync_names(SyncPoint::CheckpointName)?;
         Ok(Written {
             bytes: usize::try_from(out.at)
@@ -228,6 +235,16 @@ impl Snapshot {
             start,
             reaches,
         })
+    }
+}
+
+/// Takes the checkpoint away for good, so that the next start reads the whole log.
+pub(super) fn disown(engine: &Engine) -> io::Result<()> {
+    let mut disowned = lock(&engine.disowned);
+    *disowned = true;
+    match engine.disk.rename(NAME, NEW_NAME) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => engine.disk.sync_names(SyncPoint::CheckpointName),
     }
 }
 

@@ -78,6 +78,10 @@ pub trait File: Send + Sync + 'static {
     /// Where the disk cannot write.
     fn write_back(&self) -> io::Result<()>;
 
+    /// Lets go of what the operating system keeps of it in memory, so that the next read asks
+    /// the disk. A hint.
+    fn forget(&self) {}
+
     /// Waits until everything written so far survives the loss of power.
     ///
     /// # Errors

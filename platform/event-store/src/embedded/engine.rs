@@ -24,13 +24,15 @@ use super::{
     Options,
     core::{Admitted, Blocked, Core, End, Prepared, Wait},
     disk::Disk,
+    header::StoreHeader,
     index::{Index, Keys, Marks},
     progress::{Progress, lock},
+    scrub::Scrub,
     segments::Segments,
     syncing::Syncer,
     tail::Tail,
 };
-use crate::{AppendError, LogId, Position, StoreError, Visibility};
+use crate::{AppendError, Position, StoreError, Visibility};
 
 /// What the store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -51,6 +53,8 @@ pub struct Stats {
     pub tail_bytes: u64,
     /// Checkpoints of the index made.
     pub checkpoints: u64,
+    /// How far the log was read to look for damage.
+    pub scrub: Scrub,
 }
 
 #[derive(Default)]
@@ -67,7 +71,7 @@ pub(super) fn count(counter: &AtomicU64, by: usize) {
 }
 
 pub(super) struct Engine {
-    pub(super) log: LogId,
+    pub(super) header: StoreHeader,
     pub(super) keys: Keys,
     pub(super) options: Options,
     pub(super) segment_bytes: u32,
@@ -77,6 +81,10 @@ pub(super) struct Engine {
     pub(super) syncer: Mutex<Syncer>,
     pub(super) sync_work: Condvar,
     pub(super) ahead_work: Condvar,
+    pub(super) scrub_work: Condvar,
+    pub(super) scrubbed: Mutex<Scrub>,
+    /// That the checkpoint of the index was taken away, and none may get its name any more.
+    pub(super) disowned: Mutex<bool>,
     pub(super) appended: Progress,
     pub(super) durable: Progress,
     pub(super) ready: Progress,
@@ -87,8 +95,7 @@ pub(super) struct Engine {
 
 /// What a recovered log opens with.
 pub(super) struct Opened {
-    pub(super) log: LogId,
-    pub(super) segment_bytes: u32,
+    pub(super) header: StoreHeader,
     pub(super) index: Index,
     pub(super) marks: Marks,
     pub(super) end: End,
@@ -100,13 +107,11 @@ pub(super) struct Opened {
 
 impl Engine {
     pub(super) fn new(disk: Arc<dyn Disk>, options: Options, opened: Opened) -> Self {
-        let Opened {
-            end, segment_bytes, ..
-        } = opened;
+        let Opened { end, header, .. } = opened;
         Self {
-            log: opened.log,
-            keys: Keys::new(opened.log),
-            segment_bytes,
+            keys: Keys::new(header.files),
+            segment_bytes: header.segment_bytes,
+            header,
             segments: Segments::new(Arc::clone(&disk), options.max_open_segments),
             core: Mutex::new(Core {
                 index: opened.index,
@@ -135,6 +140,12 @@ impl Engine {
             }),
             sync_work: Condvar::new(),
             ahead_work: Condvar::new(),
+            scrub_work: Condvar::new(),
+            scrubbed: Mutex::new(Scrub {
+                position: 0,
+                of: end.position,
+            }),
+            disowned: Mutex::new(false),
             appended: Progress::starting_at(end.position),
             durable: Progress::starting_at(end.position),
             ready: Progress::starting_at(u64::from(end.location.segment())),
@@ -159,6 +170,7 @@ impl Engine {
             log_bytes: read(&self.counters.log_bytes),
             written_bytes: read(&self.counters.written_bytes),
             checkpoints: read(&self.counters.checkpoints),
+            scrub: *lock(&self.scrubbed),
             events: core.next_position - 1 - self.opened_at,
             streams: core.index.streams() as u64,
             tail_bytes: core.tail.bytes() as u64,
@@ -237,9 +249,8 @@ impl Engine {
     /// How far a reader sees.
     pub(super) fn visible(&self, core: &Core, visibility: Visibility) -> Result<u64, StoreError> {
         match (&core.ended, visibility) {
-            (Some(StoreError::Failed(_)), _) | (None, Visibility::Durable) => {
-                Ok(self.durable.get())
-            }
+            (Some(StoreError::Failed(_) | StoreError::Corrupt { .. }), _)
+            | (None, Visibility::Durable) => Ok(self.durable.get()),
             (None, Visibility::Appended) => Ok(core.next_position - 1),
             (Some(error), _) => Err(error.clone()),
         }
@@ -255,6 +266,7 @@ impl Engine {
             core.ended = Some(error.clone());
             self.sync_work.notify_all();
             self.ahead_work.notify_all();
+            self.scrub_work.notify_all();
         }
         for progress in [&self.appended, &self.durable, &self.ready] {
             progress.end(&error);
@@ -273,6 +285,7 @@ impl Engine {
         self.core().stopping = true;
         self.sync_work.notify_all();
         self.ahead_work.notify_all();
+        self.scrub_work.notify_all();
     }
 
     /// The last position that has its place in the log.

@@ -14,9 +14,6 @@
 
 use crate::{LogId, NewEvent};
 
-/// The version of all this.
-pub(super) const FORMAT: u32 = 1;
-pub(super) const STORE_HEADER: usize = 64;
 pub(super) const SEGMENT_HEADER: usize = 64;
 pub(super) const GROUP_HEADER: usize = 64;
 const EVENT_HEADER: usize = 56;
@@ -25,7 +22,6 @@ pub(super) const MAX_TYPE_BYTES: usize = 255;
 
 pub(super) const GROUP_MAGIC: u64 = u64::from_le_bytes(*b"\xf1RECgrp\x01");
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"\xf2RECseg\x01");
-const STORE_MAGIC: u64 = u64::from_le_bytes(*b"\xf3REClog\x00");
 const DURABLE_MAGIC: u64 = u64::from_le_bytes(*b"\xf4RECdur\x01");
 
 /// Where a record begins: which segment, from 1, and which byte of it.
@@ -92,55 +88,6 @@ impl<'a> Fields<'a> {
 
     pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
-    }
-}
-
-/// Says once which log this is and how it is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StoreHeader {
-    pub(super) log: LogId,
-    pub(super) segment_bytes: u32,
-}
-
-/// What a store's header turned out to be.
-pub(super) enum ParsedStoreHeader {
-    Whole(StoreHeader),
-    Newer(u32),
-    Broken,
-}
-
-impl StoreHeader {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(STORE_HEADER);
-        out.extend_from_slice(&STORE_MAGIC.to_le_bytes());
-        out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&self.segment_bytes.to_le_bytes());
-        out.extend_from_slice(self.log.0.as_bytes());
-        out.resize(STORE_HEADER - 4, 0);
-        let crc = crc32c::crc32c(&out);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    /// The magic and the number after it stay where they are in every later format.
-    pub(super) fn parse(bytes: &[u8]) -> ParsedStoreHeader {
-        let mut fields = Fields(bytes);
-        if fields.u64() != Some(STORE_MAGIC) {
-            return ParsedStoreHeader::Broken;
-        }
-        match fields.u32() {
-            Some(format) if format > FORMAT => return ParsedStoreHeader::Newer(format),
-            Some(FORMAT) => {}
-            _ => return ParsedStoreHeader::Broken,
-        }
-        let header = (|| {
-            let segment_bytes = fields.u32()?;
-            let log = LogId(uuid::Uuid::from_bytes(fields.array()?));
-            let (body, crc) = bytes.get(..STORE_HEADER)?.split_last_chunk::<4>()?;
-            (u32::from_le_bytes(*crc) == crc32c::crc32c(body))
-                .then_some(Self { log, segment_bytes })
-        })();
-        header.map_or(ParsedStoreHeader::Broken, ParsedStoreHeader::Whole)
     }
 }
 

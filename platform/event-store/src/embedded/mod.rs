@@ -10,9 +10,10 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`engine`] | the open log; [`core`]: taking events in; [`syncing`]: bringing them to disk; [`ahead`]: what is done before it is needed |
-//! | [`format`] | how the log lies in its files, and what makes it recoverable |
+//! | [`format`], [`header`] | how the log lies in its files, and what makes it recoverable |
 //! | [`recovery`], [`scan`] | opening after however the last process ended |
-//! | [`checkpoint`] | the index written out, so that a start reads little |
+//! | [`checkpoint`] | the index written out, so that a start reads little; [`scrub`] reads the rest |
+//! | [`backup`] | a copy of the log, and a log of the copy |
 //! | [`index`] | where each stream ends, where each position is |
 //! | [`tail`] | the newest events, decoded, in memory |
 //! | [`reading`], [`subscription`] | streams, the whole log, and following it |
@@ -21,18 +22,21 @@
 //! Why it is made this way and how fast it is: `docs/decisions/0001-embedded-event-store.md`.
 
 mod ahead;
+pub mod backup;
 mod checkpoint;
 mod core;
 pub mod disk;
 mod engine;
 mod files;
 mod format;
+mod header;
 mod index;
 mod options;
 mod progress;
 mod reading;
 mod recovery;
 mod scan;
+mod scrub;
 mod segments;
 mod subscription;
 mod syncing;
@@ -61,6 +65,7 @@ pub use self::{
     engine::Stats,
     files::Folder,
     options::{MAX_SEGMENT_BYTES, OpenError, Options},
+    scrub::Scrub,
 };
 use crate::{
     Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Position, Read,
@@ -91,11 +96,9 @@ impl Store {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let disk = Arc::new(Folder::new(&options.directory));
         let store = Self::open_by_hand(disk, options)?;
-        let work: [fn(&Engine); 2] = [Engine::run_sync, Engine::run_ahead];
-        for (name, run) in ["event-store-sync", "event-store-ahead"]
-            .into_iter()
-            .zip(work)
-        {
+        let work: [fn(&Engine); 3] = [Engine::run_sync, Engine::run_ahead, Engine::run_scrub];
+        let names = ["event-store-sync", "event-store-ahead", "event-store-scrub"];
+        for (name, run) in names.into_iter().zip(work) {
             let engine = Arc::clone(&store.engine);
             let thread = std::thread::Builder::new()
                 .name(name.to_owned())
@@ -183,12 +186,12 @@ impl Store {
         }
     }
 
-    /// Waits until the store has failed: the process must end then, with an exit code that
+    /// Waits until the store has failed, or was found to be damaged: the process must end then, with an exit code that
     /// says so. Never answers while it works, nor when it is closed.
     pub async fn failed(&self) -> StoreError {
         loop {
             match self.engine.durable.reach(u64::MAX).await {
-                Err(error @ StoreError::Failed(_)) => return error,
+                Err(error @ (StoreError::Failed(_) | StoreError::Corrupt { .. })) => return error,
                 Ok(()) | Err(_) => std::future::pending::<()>().await,
             }
         }
@@ -341,7 +344,7 @@ pub struct RawEvent<'a> {
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Store")
-            .field("log", &self.engine.log)
+            .field("log", &self.engine.header.log())
             .field("folder", &self.engine.options.directory)
             .field("durable", &self.engine.durable.get())
             .finish_non_exhaustive()
@@ -359,7 +362,13 @@ impl Drop for Store {
 #[async_trait]
 impl EventStore for Store {
     fn log_id(&self) -> LogId {
-        self.engine.log
+        self.engine.header.log()
+    }
+
+    fn former_names(&self) -> Vec<(LogId, Position)> {
+        let names = self.engine.header.former_names();
+        let dense = |(name, last)| (name, Position::dense(last));
+        names.into_iter().map(dense).collect()
     }
 
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {

@@ -33,6 +33,10 @@ pub struct Options {
     /// How many files of the log stay open for readers.
     #[serde(default = "Options::default_max_open_segments")]
     pub max_open_segments: usize,
+    /// After a start the whole log is read once to look for damage, so many MiB a second; 0 does
+    /// not.
+    #[serde(default = "Options::default_scrub_mib_per_s")]
+    pub scrub_mib_per_s: u32,
 }
 
 impl Options {
@@ -47,6 +51,7 @@ impl Options {
             tail_bytes: Self::default_tail_bytes(),
             checkpoint_bytes: Self::default_checkpoint_bytes(),
             max_open_segments: Self::default_max_open_segments(),
+            scrub_mib_per_s: Self::default_scrub_mib_per_s(),
         }
     }
 
@@ -72,6 +77,12 @@ impl Options {
 
     const fn default_max_open_segments() -> usize {
         256
+    }
+
+    /// 32 MiB a second.
+    #[must_use]
+    pub const fn default_scrub_mib_per_s() -> u32 {
+        32
     }
 
     /// Whether the numbers fit each other.

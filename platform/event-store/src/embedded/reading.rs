@@ -425,7 +425,7 @@ impl<'a> Frames<'a> {
                 Parsed::Event(_) => return Err(damaged(location, "an event is missing")),
                 Parsed::Group(_) => self.used += super::format::GROUP_HEADER,
                 Parsed::Segment(header) => {
-                    if header.first != self.position || header.log != self.engine.log {
+                    if header.first != self.position || header.log != self.engine.header.files {
                         return Err(damaged(location, "the segment is not the next one"));
                     }
                     self.used += super::format::SEGMENT_HEADER;

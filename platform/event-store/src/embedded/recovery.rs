@@ -11,10 +11,8 @@ use super::{
     DURABLE, HEADER, HEADER_NEW, LOCK, Options,
     disk::{Disk, SyncPoint},
     engine::Opened,
-    format::{
-        DURABLE_MARK, DurableMark, FORMAT, ParsedStoreHeader, SEGMENT_HEADER, STORE_HEADER,
-        StoreHeader, segment_number,
-    },
+    format::{DURABLE_MARK, DurableMark, SEGMENT_HEADER, segment_number},
+    header::{FORMAT, MAX_STORE_HEADER, ParsedStoreHeader, StoreHeader},
     options::{OpenError, RESTORE, doing},
     scan::Scan,
 };
@@ -36,10 +34,11 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Opened, L
         Some(header) => header,
         None => create(&**disk, options, &names)?,
     };
-    let mut scan = Scan::start(&**disk, header, true)?;
+    let log = header.log();
+    let mut scan = Scan::start(&**disk, header, true);
     scan.run(None)?;
     scan.check_what_follows(&names)?;
-    let published = published(&**disk, header.log);
+    let published = published(&**disk, log);
     scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
     scan.settle(&names)?;
     disk.sync_names(SyncPoint::RecoveredNames)
@@ -63,7 +62,7 @@ pub(super) fn open_read_only(disk: &Arc<dyn Disk>, options: &Options) -> Result<
             .map_err(doing("see whether another process writes it"))
     };
     if !written()? {
-        match read_alone(&**disk, header) {
+        match read_alone(&**disk, header.clone()) {
             // A process that began to write meanwhile may have changed the end while it was
             // read. Damage is still there when looked at again.
             Err(OpenError::Corrupt { .. }) if !written()? => return read_alone(&**disk, header),
@@ -74,17 +73,62 @@ pub(super) fn open_read_only(disk: &Arc<dyn Disk>, options: &Options) -> Result<
     read_beside_writer(&**disk, header, options)
 }
 
-/// Reads all there is, and syncs it before it counts as durable. What a process that begins to
-/// write meanwhile appends may be read or not.
-fn read_alone(disk: &dyn Disk, header: StoreHeader) -> Result<Opened, OpenError> {
-    let mut scan = Scan::start(disk, header, false)?;
-    let published = published(disk, header.log);
+/// The log's header, and up to where it is durable now: beside the process that writes it, what
+/// that one says; without one, everything, synced first.
+pub(super) fn durable_end(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+) -> Result<(StoreHeader, u64), OpenError> {
+    let folder = || options.directory.clone();
+    let Some(header) = read_header(&**disk)? else {
+        return Err(OpenError::Missing { folder: folder() });
+    };
+    let written = || {
+        disk.is_locked(LOCK)
+            .map_err(doing("see whether another process writes it"))
+    };
+    let alone = || {
+        let mut scan = Scan::whole(&**disk, header.clone());
+        read_to_end(&**disk, &mut scan, published(&**disk, header.log()))?;
+        Ok(scan.end().position)
+    };
+    if !written()? {
+        match alone() {
+            Err(OpenError::Corrupt { .. }) if !written()? => {
+                let end = alone()?;
+                return Ok((header, end));
+            }
+            Err(OpenError::Corrupt { .. }) => {}
+            end => {
+                let end = end?;
+                return Ok((header, end));
+            }
+        }
+    }
+    let end = published(&**disk, header.log());
+    let end = end.ok_or_else(|| OpenError::NotPublished { folder: folder() })?;
+    Ok((header, end))
+}
+
+fn read_to_end(
+    disk: &dyn Disk,
+    scan: &mut Scan<'_>,
+    published: Option<u64>,
+) -> Result<(), OpenError> {
     let mut names = disk.list().map_err(doing("list the folder"))?;
     names.sort();
     scan.run(None)?;
     scan.check_what_follows(&names)?;
     scan.check_reaches(published.unwrap_or(0), PUBLISHED)?;
-    scan.sync_end()?;
+    scan.sync_end()
+}
+
+/// Reads all there is, and syncs it before it counts as durable. What a process that begins to
+/// write meanwhile appends may be read or not.
+fn read_alone(disk: &dyn Disk, header: StoreHeader) -> Result<Opened, OpenError> {
+    let published = published(disk, header.log());
+    let mut scan = Scan::start(disk, header, false);
+    read_to_end(disk, &mut scan, published)?;
     Ok(scan.opened(published, true))
 }
 
@@ -95,8 +139,9 @@ fn read_beside_writer(
     options: &Options,
 ) -> Result<Opened, OpenError> {
     // The index first: what it reaches was published before it got its name.
-    let mut scan = Scan::start(disk, header, false)?;
-    let limit = published(disk, header.log).ok_or_else(|| OpenError::NotPublished {
+    let log = header.log();
+    let mut scan = Scan::start(disk, header, false);
+    let limit = published(disk, log).ok_or_else(|| OpenError::NotPublished {
         folder: options.directory.clone(),
     })?;
     scan.run(Some(limit))?;
@@ -113,15 +158,17 @@ fn lock(disk: &Arc<dyn Disk>, options: &Options) -> Result<Option<Lock>, OpenErr
     )))
 }
 
-fn read_header(disk: &dyn Disk) -> Result<Option<StoreHeader>, OpenError> {
+pub(super) fn read_header(disk: &dyn Disk) -> Result<Option<StoreHeader>, OpenError> {
     let file = match disk.open(HEADER, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(doing("open its header")(error)),
     };
-    let mut bytes = [0; STORE_HEADER];
-    file.read_at(0, &mut bytes)
+    let mut bytes = vec![0; MAX_STORE_HEADER];
+    let count = file
+        .read_at(0, &mut bytes)
         .map_err(doing("read its header"))?;
+    bytes.truncate(count);
     match StoreHeader::parse(&bytes) {
         ParsedStoreHeader::Whole(header) => Ok(Some(header)),
         ParsedStoreHeader::Newer(found) => Err(OpenError::NewerFormat {
@@ -161,17 +208,20 @@ fn create(disk: &dyn Disk, options: &Options, names: &[String]) -> Result<StoreH
         }
     }
     let header = StoreHeader {
-        log: LogId(disk.fresh_id().map_err(doing("make an id"))?),
+        files: LogId(disk.fresh_id().map_err(doing("make an id"))?),
         segment_bytes: options.segment_bytes,
+        renamed: Vec::new(),
     };
-    let write = || {
-        let file = disk.create(HEADER_NEW)?;
-        file.write_at(0, &header.encode())?;
-        file.sync(SyncPoint::Header)?;
-        disk.rename(HEADER_NEW, HEADER)
-    };
-    write().map_err(doing("write its header"))?;
+    write_header(disk, &header).map_err(doing("write its header"))?;
     Ok(header)
+}
+
+/// Gives the header its name once it is whole.
+pub(super) fn write_header(disk: &dyn Disk, header: &StoreHeader) -> io::Result<()> {
+    let file = disk.create(HEADER_NEW)?;
+    file.write_at(0, &header.encode())?;
+    file.sync(SyncPoint::Header)?;
+    disk.rename(HEADER_NEW, HEADER)
 }
 
 fn published(disk: &dyn Disk, log: LogId) -> Option<u64> {

@@ -8,9 +8,10 @@ use super::{
     disk::{Disk, File, SyncPoint},
     engine::Opened,
     format::{
-        GROUP_HEADER, GROUP_MAGIC, GroupHeader, Location, Parsed, SEGMENT_HEADER, StoreHeader,
-        first_chain, parse, parse_checked_event, segment_name, segment_number,
+        GROUP_HEADER, GROUP_MAGIC, GroupHeader, Location, Parsed, SEGMENT_HEADER, first_chain,
+        parse, parse_checked_event, segment_name, segment_number,
     },
+    header::StoreHeader,
     index::{Index, Keys, Marks},
     options::{OpenError, RESTORE, doing},
     window::{Window, each_word, rewrite, wipe},
@@ -38,47 +39,65 @@ pub(super) struct Scan<'a> {
     last_group: Option<Location>,
     stop: Option<Stop>,
     write: bool,
+    /// That the index is made on the way.
+    indexes: bool,
+}
+
+/// A group that was read and is right.
+pub(super) struct Seen<'a> {
+    pub(super) at: Location,
+    pub(super) header: &'a GroupHeader,
+    /// Its events.
+    pub(super) body: &'a [u8],
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn start(
-        disk: &'a dyn Disk,
-        header: StoreHeader,
-        write: bool,
-    ) -> Result<Self, OpenError> {
+    /// From the last checkpoint on, to make the index whole.
+    pub(super) fn start(disk: &'a dyn Disk, header: StoreHeader, write: bool) -> Self {
+        let mut scan = Self::whole(disk, header);
+        scan.write = write;
+        scan.indexes = true;
+        if let Some(snapshot) = Snapshot::load(disk, scan.header.files) {
+            scan.index = snapshot.index;
+            scan.marks = snapshot.marks;
+            scan.checkpointed = snapshot.start;
+            scan.end = snapshot.start;
+            scan.reaches = snapshot.reaches;
+        }
+        scan
+    }
+
+    /// From the beginning on, to look at every byte and keep nothing.
+    pub(super) fn whole(disk: &'a dyn Disk, header: StoreHeader) -> Self {
         let nothing = End {
             position: 0,
             location: Location::new(0, header.segment_bytes),
-            chain: first_chain(header.log),
+            chain: first_chain(header.files),
         };
-        let (index, marks, start, reaches) = match Snapshot::load(disk, header.log) {
-            Some(snapshot) => (
-                snapshot.index,
-                snapshot.marks,
-                snapshot.start,
-                snapshot.reaches,
-            ),
-            None => (Index::new(), Marks::default(), nothing, 0),
-        };
-        Ok(Self {
+        Self {
             disk,
+            keys: Keys::new(header.files),
             header,
-            keys: Keys::new(header.log),
-            index,
-            marks,
-            checkpointed: start,
-            reaches,
-            end: start,
+            index: Index::new(),
+            marks: Marks::default(),
+            checkpointed: nothing,
+            reaches: 0,
+            end: nothing,
             last_group: None,
             stop: None,
-            write,
-        })
+            write: false,
+            indexes: false,
+        }
+    }
+
+    /// How far it has come.
+    pub(super) const fn end(&self) -> End {
+        self.end
     }
 
     pub(super) fn opened(self, published: Option<u64>, read_only: bool) -> Opened {
         Opened {
-            log: self.header.log,
-            segment_bytes: self.header.segment_bytes,
+            header: self.header,
             index: self.index,
             marks: self.marks,
             end: self.end,
@@ -90,7 +109,18 @@ impl<'a> Scan<'a> {
 
     /// Reads groups until the log no longer continues, or `limit` is reached.
     pub(super) fn run(&mut self, limit: Option<u64>) -> Result<(), OpenError> {
-        self.run_segment(self.end.location.segment(), limit)?;
+        self.run_seeing(limit, &mut |_| Ok(true))
+    }
+
+    /// The same, and shows each group, until `see` wants no more.
+    pub(super) fn run_seeing(
+        &mut self,
+        limit: Option<u64>,
+        see: &mut dyn FnMut(&Seen<'_>) -> Result<bool, OpenError>,
+    ) -> Result<(), OpenError> {
+        if !self.run_segment(self.end.location.segment(), limit, see)? {
+            return Ok(());
+        }
         loop {
             let number = self.end.location.segment();
             if self.stop.is_some() || limit.is_some_and(|limit| self.end.position >= limit) {
@@ -100,7 +130,9 @@ impl<'a> Scan<'a> {
             if !self.enter(number + 1)? {
                 break;
             }
-            self.run_segment(number + 1, limit)?;
+            if !self.run_segment(number + 1, limit, see)? {
+                return Ok(());
+            }
             if self.end.position == before.position {
                 // Only its first group makes a segment part of the log.
                 self.end = before;
@@ -122,7 +154,7 @@ impl<'a> Scan<'a> {
         file.read_at(0, &mut bytes)
             .map_err(doing(format!("read {name}")))?;
         let continues = matches!(parse(&bytes), Parsed::Segment(header)
-            if header.log == self.header.log
+            if header.log == self.header.files
                 && header.number == number
                 && header.first == self.end.position + 1
                 && header.chain == self.end.chain);
@@ -138,9 +170,15 @@ impl<'a> Scan<'a> {
         Ok(false)
     }
 
-    fn run_segment(&mut self, number: u32, limit: Option<u64>) -> Result<(), OpenError> {
+    /// Whether more is wanted.
+    fn run_segment(
+        &mut self,
+        number: u32,
+        limit: Option<u64>,
+        see: &mut dyn FnMut(&Seen<'_>) -> Result<bool, OpenError>,
+    ) -> Result<bool, OpenError> {
         if number == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let name = segment_name(number);
         let file = match self.disk.open(&name, false) {
@@ -160,19 +198,19 @@ impl<'a> Scan<'a> {
             ) {
                 Parsed::Group(header) => header,
                 // Zeros, or too little room for another group.
-                Parsed::Nothing | Parsed::Short(_) => return Ok(()),
+                Parsed::Nothing | Parsed::Short(_) => return Ok(true),
                 Parsed::Broken(what) => {
                     self.stop_at(at, what);
-                    return Ok(());
+                    return Ok(true);
                 }
                 Parsed::Segment(_) | Parsed::Event(_) => {
                     self.stop_at(at, "a group should begin here");
-                    return Ok(());
+                    return Ok(true);
                 }
             };
             if header.chain != self.end.chain || header.first != self.end.position + 1 {
                 self.stop_at(at, "the group does not follow the one before it");
-                return Ok(());
+                return Ok(true);
             }
             let body_at = at.offset() as usize + GROUP_HEADER;
             let body = window
@@ -180,9 +218,20 @@ impl<'a> Scan<'a> {
                 .map_err(doing(format!("read {name}")))?;
             if let Err((offset, what)) = check_group(&header, body) {
                 self.stop_at(Location(at.0 + GROUP_HEADER as u64 + offset as u64), what);
-                return Ok(());
+                return Ok(true);
             }
             self.take_group(&header, at);
+            let seen = Seen {
+                at,
+                header: &header,
+                body,
+            };
+            if !see(&seen)? {
+                return Ok(false);
+            }
+            if !self.indexes {
+                continue;
+            }
             let mut offset = 0;
             while let Some(rest) = body.get(offset..)
                 && let Parsed::Event(event) = parse_checked_event(rest)
@@ -194,7 +243,7 @@ impl<'a> Scan<'a> {
                 offset += event.bytes;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take_group(&mut self, header: &GroupHeader, at: Location) {

@@ -98,7 +98,7 @@ impl Engine {
         let mut encoded = Vec::with_capacity(headers);
         if group.opens_segment {
             let segment = SegmentHeader {
-                log: self.log,
+                log: self.header.files,
                 number: group.location.segment(),
                 first: group.first,
                 chain,
@@ -146,7 +146,7 @@ impl Engine {
         }
         let mark = DurableMark {
             position,
-            log: self.log.0.as_u64_pair().0,
+            log: self.header.log().0.as_u64_pair().0,
         };
         if let Some(file) = &syncer.durable_mark
             && let Err(error) = file.write_at(0, &mark.encode())

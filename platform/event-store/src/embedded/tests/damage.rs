@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    super::{OpenError, Options, Store},
+    super::{OpenError, Options, Scrub, Store},
     crash_disk::{CrashDisk, Loss},
     world::{all, append_one, event, settle, small, stream, to},
 };
@@ -244,14 +244,64 @@ async fn damage_that_a_start_does_not_meet_is_named_when_it_is_read() {
 }
 
 #[tokio::test]
+async fn damage_that_nobody_reads_is_found_soon_and_the_next_start_is_refused() {
+    let (disk, ends) = log_of(10).await;
+    let store = open(&disk).unwrap();
+    store.checkpoint().unwrap();
+    settle(&store);
+    // Behind the checkpoint, so that another one would be written.
+    let append = to("order-1", ExpectedRevision::Any, vec![event(50, 10)]);
+    append_one(&store, append).await.unwrap();
+    settle(&store);
+    drop(store);
+    let store = open(&disk).unwrap();
+    store.engine.run_scrub();
+    let done = Scrub {
+        position: 21,
+        of: 21,
+    };
+    assert_eq!(store.stats().scrub, done);
+    assert_eq!(all(&store, Visibility::Durable).await.len(), 21);
+    drop(store);
+    let whole = disk.content(SEGMENT).unwrap();
+    for at in (64..ends[9]).step_by(31) {
+        let mut content = whole.clone();
+        content[at] ^= 1;
+        let copy = with(&disk, SEGMENT, content, false);
+        let store = open(&copy).unwrap();
+        store.engine.run_scrub();
+        let group = ends.iter().filter(|end| **end <= at).count() as u64;
+        let named = format!("event {} should be", group * 2 - 1);
+        match store.failed().await {
+            StoreError::Corrupt { at, .. } => assert!(
+                at.contains(SEGMENT) && at.contains(&named),
+                "`{named}` is not in: {at}"
+            ),
+            error => panic!("byte {at}: {error}"),
+        }
+        assert_eq!(store.stats().scrub.position, group * 2 - 2);
+        let more = to("order-1", ExpectedRevision::Any, vec![event(99, 10)]);
+        assert!(append_one(&store, more).await.is_err());
+        // Nor does what was under way write a checkpoint that would hide it again.
+        let _ = store.checkpoint();
+        assert!(copy.content(INDEX).is_none());
+        drop(store);
+        assert!(
+            matches!(open(&copy), Err(OpenError::Corrupt { .. })),
+            "byte {at}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_folder_of_a_newer_format_is_refused() {
     let (disk, _) = log_of(1).await;
     let mut header = disk.content("store").unwrap();
-    header[8] = 2;
+    header[8] = 3;
     let copy = with(&disk, "store", header.clone(), false);
     assert!(matches!(
         open(&copy),
-        Err(OpenError::NewerFormat { found: 2, known: 1 })
+        Err(OpenError::NewerFormat { found: 3, known: 2 })
     ));
     header[8] = 1;
     header[20] ^= 1;
