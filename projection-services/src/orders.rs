@@ -1,6 +1,7 @@
 //! Orders, each with its payment, its saga and what happened to it: `GET /v1/orders[/{id}]`.
 
 mod outline;
+mod returns;
 
 use axum::{
     extract::State,
@@ -30,7 +31,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::outline::Outline;
+use self::{
+    outline::Outline,
+    returns::{Return, ShownLine},
+};
 use crate::{
     events,
     view::{Asked, List, View, lists, shows},
@@ -63,6 +67,8 @@ pub struct Row {
     saga_id: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     saga: Option<Outline>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    returns: Vec<Return>,
     timeline: Vec<Entry<Position>>,
 }
 
@@ -81,8 +87,8 @@ pub struct Shown {
     reason: Option<Reason>,
     /// The sum of its lines.
     total: Money,
-    /// What was ordered, at which price.
-    lines: Vec<Line>,
+    /// What was ordered, at which price, and how much of it is back.
+    lines: Vec<ShownLine>,
     /// When it was placed.
     placed_at: DateTime<Utc>,
     /// Its payment, once there is one.
@@ -93,6 +99,9 @@ pub struct Shown {
     /// How that stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     saga: Option<ShownSaga>,
+    /// Its returns, those included that came to nothing; in the order of their requests.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    returns: Vec<Return>,
     /// What happened, in order: how it began, and of the rest the latest.
     timeline: Vec<Entry<String>>,
 }
@@ -162,7 +171,7 @@ impl Row {
             status: self.status,
             reason: self.reason,
             total: self.total,
-            lines: self.lines,
+            lines: returns::show(self.lines, &self.returns),
             placed_at: self.placed_at,
             // How it was before is nobody's business but the projection's.
             payment: self.payment.map(|payment| Payment {
@@ -174,6 +183,7 @@ impl Row {
                 status: saga.status(),
                 deadline_at: saga.deadline_at(),
             }),
+            returns: self.returns,
             timeline: timeline.collect(),
         }
     }
@@ -190,6 +200,7 @@ impl Row {
             payment: None,
             saga_id: saga_id(SAGA, event.event.id),
             saga: None,
+            returns: Vec::new(),
             timeline: Vec::new(),
         }
     }
@@ -334,6 +345,7 @@ impl Projection for Orders {
                     (row, _) => row.ok_or_else(not_placed)?,
                 };
                 row.take_order(&happened);
+                returns::take(&mut row.returns, &happened, event, at);
                 row
             }
             "payment" => {
@@ -355,8 +367,7 @@ impl Projection for Orders {
     }
 }
 
-/// Every status that an order can be said to have. Nothing is returned yet, so the last two
-/// find nothing.
+/// Every status that an order can be said to have.
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusFilter {

@@ -18,6 +18,8 @@ mod reading;
 #[cfg(test)]
 mod repeating;
 #[cfg(test)]
+mod returns;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod stock;

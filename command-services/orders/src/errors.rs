@@ -66,6 +66,22 @@ pub const ORDER_ALREADY_SETTLED: Code = Code::new(
     include_str!("../../../docs/errors/order-already-settled.md"),
 );
 
+/// A line of a return names a product that is not on the order.
+pub const NOT_ORDERED: Code = Code::new(
+    "not-ordered",
+    422,
+    "A line names a product that is not on the order",
+    include_str!("../../../docs/errors/not-ordered.md"),
+);
+
+/// The order, or so much of it, cannot be returned.
+pub const NOT_RETURNABLE: Code = Code::new(
+    "not-returnable",
+    409,
+    "This cannot be returned",
+    include_str!("../../../docs/errors/not-returnable.md"),
+);
+
 /// All of them.
 pub const ERRORS: &[Code] = &[
     UNKNOWN_PRODUCT,
@@ -76,4 +92,6 @@ pub const ERRORS: &[Code] = &[
     TOTAL_OVERFLOW,
     ORDER_ALREADY_CONFIRMED,
     ORDER_ALREADY_SETTLED,
+    NOT_ORDERED,
+    NOT_RETURNABLE,
 ];

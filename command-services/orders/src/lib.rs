@@ -1,17 +1,19 @@
-//! Orders: placed and cancelled by clients, moved on by their sagas.
+//! Orders: placed, cancelled and returned by clients, moved on by their sagas.
 //!
 //! ```text
 //! POST /v1/orders ────────────────────┐
 //! POST /v1/orders/{id}/cancellation ──┤
-//! order.confirm, .complete, .reject ──┴▶ worker ──▶ order-<id> ──▶ saga `fulfilment`
+//! POST /v1/orders/{id}/returns ───────┤
+//! order.confirm, .complete, … ────────┴▶ worker ──▶ order-<id> ──▶ sagas `fulfilment`, `return`
 //!                                   waits ◀── settlements ◀── saga-<id>
 //! ```
 
 pub mod errors;
 mod place;
+mod returns;
 mod settlements;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -31,7 +33,7 @@ use recourse_service::{
     Problem,
     command::{self, Commands},
     contract::{Answer, Operation, Routes},
-    http::{Body, ClientCommand, Id, Reply, RequestContext},
+    http::{self, Body, ClientCommand, Id, Prefer, Reply, RequestContext},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,6 +105,11 @@ impl Service {
         Routes::new()
             .post("/v1/orders", place::place, place::operation())
             .post("/v1/orders/{id}/cancellation", cancel, cancelling())
+            .post(
+                "/v1/orders/{id}/returns",
+                returns::request,
+                returns::operation(),
+            )
             .with_state(self.api.clone())
     }
 
@@ -203,12 +210,24 @@ impl Api {
         })
     }
 
-    fn reply(
+    /// How a command's saga settled, where its client waits for that or repeats the command:
+    /// whose saga has just begun has nothing to look for, that of a repeat may have ended.
+    async fn settled(
         &self,
-        reply: Reply<OrderBody>,
-        order: OrderId,
-        position: Position,
-    ) -> Reply<OrderBody> {
+        saga: &StreamName,
+        prefer: Prefer,
+        replayed: bool,
+        context: &RequestContext,
+    ) -> Result<Option<Settled>, Problem> {
+        let timeout = prefer.wait.or(replayed.then_some(Duration::ZERO));
+        let Some(timeout) = timeout else {
+            return Ok(None);
+        };
+        let waited = http::wait(timeout, context.draining(), self.settlements.wait(saga)).await;
+        Ok(waited.transpose()?)
+    }
+
+    fn reply<T>(&self, reply: Reply<T>, order: OrderId, position: Position) -> Reply<T> {
         reply
             .location(format!("/v1/orders/{order}"))
             .position(position, self.store().log_id())
@@ -266,7 +285,16 @@ fn problem(refusal: &Refusal) -> Problem {
     let code = match refusal {
         Refusal::InvalidReason => return invalid("#/reason", refusal),
         Refusal::InvalidToken => return invalid("#/payment/token", refusal),
-        Refusal::NoLines | Refusal::TooManyLines => return invalid("#/lines", refusal),
+        Refusal::NoLines
+        | Refusal::TooManyLines
+        | Refusal::NoReturnLines
+        | Refusal::TooManyReturnLines => return invalid("#/lines", refusal),
+        Refusal::ReturnDiffers => recourse_service::errors::IDEMPOTENCY_KEY_REUSED,
+        Refusal::NotOrdered(_) => errors::NOT_ORDERED,
+        Refusal::NotReturnable(_)
+        | Refusal::OverReturned { .. }
+        | Refusal::NothingToRefund
+        | Refusal::TooManyReturns => errors::NOT_RETURNABLE,
         Refusal::NoSuchOrder => recourse_service::errors::NOT_FOUND,
         Refusal::DuplicateLine(_) => errors::DUPLICATE_LINE,
         Refusal::CurrencyMismatch => errors::CURRENCY_MISMATCH,

@@ -1,7 +1,7 @@
 //! `POST /v1/orders`: at the catalogue's prices of this moment, and, where the client waits,
 //! answered when the saga has ended.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use axum::{
     extract::State,
@@ -17,7 +17,7 @@ use recourse_service::{
     Problem, command,
     contract::Operation,
     errors as shared,
-    http::{self, Body, ClientCommand, Prefer, Reply, RequestContext},
+    http::{Body, ClientCommand, Prefer, Reply, RequestContext},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,25 +116,15 @@ pub(crate) async fn place(
     let mut tracked = api.load(order).await?;
     let saga = Definition::stream(api.saga_of(order, &tracked).await?);
 
-    let mut ended = false;
-    // Whose saga has just begun has nothing to look for; that of a repeat may have ended.
-    let timeout = prefer.wait.or(replayed.then_some(Duration::ZERO));
-    if let Some(timeout) = timeout {
-        let waited = http::wait(timeout, context.draining(), api.settlements.wait(&saga)).await;
-        match waited.transpose()? {
-            Some(Settled::Ended(at)) => {
-                (ended, position) = (true, at);
-            }
-            Some(Settled::Stuck(at)) => position = at,
-            None => {}
-        }
+    let settled = api.settled(&saga, prefer, replayed, &context).await?;
+    if prefer.wait.is_some() || replayed {
         tracked = api.load(order).await?;
     }
+    position = settled.map_or(position, Settled::position);
     let body = api.body(order, &tracked).await?;
-    let reply = if ended {
-        Reply::created(body)
-    } else {
-        Reply::accepted(body)
+    let reply = match settled {
+        Some(Settled::Ended(_)) => Reply::created(body),
+        Some(Settled::Stuck(_)) | None => Reply::accepted(body),
     };
     let reply = api.reply(reply, order, position.max(tracked.position()));
     Ok(reply.applied(prefer).replayed(replayed).into_response())

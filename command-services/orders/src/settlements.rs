@@ -30,6 +30,14 @@ pub enum Settled {
 }
 
 impl Settled {
+    /// Where its last event stands that says so.
+    #[must_use]
+    pub const fn position(self) -> Position {
+        match self {
+            Self::Ended(position) | Self::Stuck(position) => position,
+        }
+    }
+
     /// What an event of a saga's stream says about that, if anything.
     fn read(event: &RecordedEvent) -> Option<Self> {
         match &*event.event.event_type {

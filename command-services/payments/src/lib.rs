@@ -1,12 +1,13 @@
 //! Payments: intents first, then the provider, then the outcome.
 //!
 //! ```text
-//! payment.authorize, .capture, .void (sagas) ──▶ worker ──▶ payment-<id>: an intent
-//!                                                 ▲              │ durable
-//!                                  record-outcome └── calls ◀────┘
-//!                                                      │ same request, same key,
-//!                                                      ▼ until the answer is definite
-//!                                                   provider
+//! payment.authorize, .capture, .void, .refund (sagas)
+//!                   └────▶ worker ──▶ payment-<id>: an intent
+//!                            ▲              │ durable
+//!             record-outcome └── calls ◀────┘
+//!                                 │ same request, same key,
+//!                                 ▼ until the answer is definite
+//!                              provider
 //! ```
 //!
 //! A command counts as taken once its intent is in the log, so a slow provider blocks nobody

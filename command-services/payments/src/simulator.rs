@@ -10,6 +10,7 @@
 //! | `tok_flaky_N` | each request fails N times without effect, then succeeds |
 //! | `tok_slow_MS` | each answer takes MS milliseconds |
 //! | `tok_capture_refused` | authorizes, then refuses the capture for good |
+//! | `tok_refund_refused` | authorizes and captures, then refuses every refund for good |
 //!
 //! Any other token is refused. On top of that faults can be drawn at a rate; what is drawn
 //! follows from the seed, the request's key and how often it was sent, so a seed repeats a
@@ -264,6 +265,10 @@ fn outcome_of(call: &ProviderCall) -> Outcome {
             "capture-refused",
             "the provider refuses to capture this payment",
         ),
+        ("tok_refund_refused", Operation::Refund(_)) => refused(
+            "refund-refused",
+            "the provider refuses to refund this payment",
+        ),
         _ if is_known(token) => Outcome::Applied {
             reference: format!("sim_{}", call.key.simple()),
         },
@@ -284,6 +289,7 @@ fn is_known(token: &str) -> bool {
             | "tok_never_arrived"
             | "tok_late_arrival"
             | "tok_capture_refused"
+            | "tok_refund_refused"
     ) || number_after(token, "tok_flaky_").is_some()
         || number_after(token, "tok_slow_").is_some()
 }
@@ -300,7 +306,7 @@ fn unknown(detail: &str) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use recourse_domain::{CardToken, Currency, Money, OrderId};
+    use recourse_domain::{CardToken, Currency, Money, OrderId, RefundId};
 
     use super::*;
 
@@ -319,6 +325,10 @@ mod tests {
             capture: None,
             is_unknown: false,
         }
+    }
+
+    fn refund(id: u128) -> Operation {
+        Operation::Refund(RefundId(Uuid::from_u128(id)))
     }
 
     fn is_applied(outcome: &Outcome) -> bool {
@@ -345,6 +355,19 @@ mod tests {
         assert_eq!(
             simulator.effects().into_values().collect::<Vec<_>>(),
             [vec![Operation::Authorize]]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refunds_of_one_payment_each_take_effect_once() {
+        let simulator = Simulator::new(Options::default());
+        for (id, key) in [(1, 11), (2, 12), (1, 11), (2, 12)] {
+            let sent = simulator.send(&request("tok_visa", refund(id), key)).await;
+            assert!(is_applied(&sent));
+        }
+        assert_eq!(
+            simulator.effects().into_values().collect::<Vec<_>>(),
+            [vec![refund(1), refund(2)]]
         );
     }
 
@@ -408,6 +431,7 @@ mod tests {
             ("tok_declined", Operation::Authorize),
             ("tok_insufficient_funds", Operation::Authorize),
             ("tok_capture_refused", Operation::Capture),
+            ("tok_refund_refused", refund(1)),
             ("tok_of_nobody", Operation::Authorize),
             ("tok_flaky_x", Operation::Authorize),
         ] {

@@ -122,7 +122,8 @@ pub struct RequestReturn {
 }
 
 /// One line of a return.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "OrderReturnLine")]
 pub struct ReturnLine {
     /// Which product of the order.
     pub sku: Sku,

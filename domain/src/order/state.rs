@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Line, Placed, ReturnLine, Status};
@@ -40,7 +41,10 @@ pub struct Return {
 }
 
 /// How a return stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[schemars(rename = "OrderReturnStatus")]
 #[serde(rename_all = "snake_case")]
 pub enum ReturnStatus {
     /// Asked for; its saga is under way.
