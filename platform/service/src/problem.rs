@@ -287,9 +287,13 @@ impl FieldErrors {
         if self.0.is_empty() {
             return Ok(());
         }
+        Err(self.into_problem())
+    }
+
+    pub(crate) fn into_problem(self) -> Problem {
         let mut problem = Problem::new(crate::errors::INVALID_BODY);
         problem.inner.errors = self.0;
-        Err(problem)
+        problem
     }
 }
 

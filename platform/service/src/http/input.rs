@@ -14,8 +14,11 @@ use serde::{
 };
 use uuid::{Uuid, fmt::Hyphenated};
 
-use super::{context, objects::Objects};
-use crate::{Problem, errors, position};
+use super::{context, objects::Objects, wrong};
+use crate::{
+    Problem, errors, position,
+    problem::{FieldError, FieldErrors},
+};
 
 /// How many times the limit of a body is read of one that is too large, so that its sender
 /// comes to read the answer: a connection closed with data unread is reset, and the answer
@@ -27,11 +30,11 @@ pub const SWALLOWED: usize = 4;
 /// does, refuses unknown and repeated fields too.
 ///
 /// Syntax is refused with 400 `malformed-json`, content with 422 `invalid-body` and a pointer
-/// to the field.
+/// to each field that is wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned + JsonSchema, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -98,7 +101,7 @@ fn is_plain(headers: &HeaderMap) -> bool {
         .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn read_json<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(Objects(&mut json)).map_err(|error| {
         let pointer = pointer(error.path(), error.inner());
@@ -107,17 +110,31 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
             return malformed(&error);
         }
-        let detail = error.to_string();
+        let text = error.to_string();
+        let body = serde_json::from_slice::<serde_json::Value>(bytes).ok();
         let detail = if error.is_data() {
             // Serde adds the place in the text; the pointer says it better.
-            detail.split(" at line ").next().unwrap_or_default()
-        } else if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() {
+            text.split(" at line ").next().unwrap_or_default()
+        } else if body.is_some() {
             // Where one of some names is expected, serde_json takes anything else for bad syntax.
             "this is of another type than what is expected here"
         } else {
             return malformed(&error);
         };
-        Problem::new(errors::INVALID_BODY).field(pointer, detail)
+        let first = FieldError {
+            pointer,
+            detail: detail.to_owned(),
+        };
+        let mut found = FieldErrors::new();
+        let all = match body {
+            Some(body) => wrong::all::<T>(body, first),
+            // Too deep to be looked through.
+            None => vec![first],
+        };
+        for FieldError { pointer, detail } in all {
+            found.add(pointer, detail);
+        }
+        found.into_problem()
     })?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
@@ -128,7 +145,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
 }
 
 /// The path of a field as a JSON pointer (RFC 6901) in a fragment.
-fn pointer(path: &serde_path_to_error::Path, error: &serde_json::Error) -> String {
+pub(super) fn pointer(path: &serde_path_to_error::Path, error: &serde_json::Error) -> String {
     use serde_path_to_error::Segment;
     let mut pointer = String::from("#");
     let mut push = |segment: &str| {

@@ -32,6 +32,7 @@ mod objects;
 mod precondition;
 mod prefer;
 mod reply;
+mod wrong;
 
 pub use command::{ClientCommand, IdempotencyKey, body_hash, client_command_id};
 pub use context::{Limits, RequestContext};
