@@ -54,9 +54,7 @@ id!(
 );
 
 /// A hold on stock: one line of one saga. A repeated attempt finds its own.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HoldId {
     /// The saga that holds.
     pub saga: Uuid,

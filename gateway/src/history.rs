@@ -10,7 +10,6 @@ use axum::{
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
 };
-use recourse_schema::Redactor;
 use recourse_service::{
     Problem,
     contract::{Answer, Input, Operation, Routes},
@@ -21,7 +20,10 @@ use recourse_service::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
+
+/// How an event's data is shown to whoever reads the log.
+pub type Render = fn(&RecordedEvent) -> Value;
 
 /// The most reads of the store for one page of a filter that wants little: then the page ends
 /// early, with a cursor to go on from.
@@ -33,10 +35,10 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
 struct History {
     store: Arc<dyn EventStore>,
-    redactor: Arc<Redactor>,
+    render: Render,
 }
 
-pub(crate) fn routes(store: Arc<dyn EventStore>, redactor: Arc<Redactor>) -> Routes {
+pub(crate) fn routes(store: Arc<dyn EventStore>, render: Render) -> Routes {
     let page = |description| {
         Answer::json::<Page<Shown>>(200, description)
             .example(EVENTS)
@@ -69,7 +71,7 @@ pub(crate) fn routes(store: Arc<dyn EventStore>, redactor: Arc<Redactor>) -> Rou
     Routes::new()
         .get("/v1/events", events, reads(events_operation))
         .get("/v1/streams/{stream}", stream, reads(stream_operation))
-        .with_state(Arc::new(History { store, redactor }))
+        .with_state(Arc::new(History { store, render }))
 }
 
 const EVENTS: &str = r#"{
@@ -166,11 +168,9 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Its content, without secrets.
-    #[schemars(with = "Value")]
-    data: Box<RawValue>,
+    data: Value,
     /// What caused it and what it answers.
-    #[schemars(with = "Value")]
-    metadata: Box<RawValue>,
+    metadata: Value,
 }
 
 /// How new the log must be, and how long a request waits for that.
@@ -235,11 +235,8 @@ impl History {
             event_type: Arc::clone(&event.event.event_type),
             id: event.event.id,
             recorded_at: event.metadata().ok().map(|metadata| metadata.recorded_at),
-            data: self
-                .redactor
-                .show(&event.event.event_type, &event.event.data),
-            metadata: serde_json::from_slice(&event.event.metadata)
-                .unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            data: (self.render)(event),
+            metadata: serde_json::from_slice(&event.event.metadata).unwrap_or(Value::Null),
         }
     }
 }

@@ -19,7 +19,6 @@ use recourse_saga::{
     Backoff, BuildError, Cancel, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot,
     retriable,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -27,7 +26,7 @@ use uuid::Uuid;
 pub const NAME: &str = "fulfilment";
 
 /// What the saga works on. Holds the card's token, as the authorization needs it: secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The order.
     pub order_id: OrderId,
@@ -42,7 +41,7 @@ pub struct Input {
 }
 
 /// A line of the order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Which product.
     pub sku: Sku,

@@ -20,7 +20,6 @@ use recourse_event_store::{RecordedEvent, StreamName, typed};
 use recourse_saga::{
     BuildError, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot, retriable,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,7 +29,7 @@ use crate::fulfilment::Timing;
 pub const NAME: &str = "return";
 
 /// What the saga works on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The return.
     pub return_id: ReturnId,
@@ -45,7 +44,7 @@ pub struct Input {
 }
 
 /// A line of the return.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// Which product.
     pub sku: Sku,

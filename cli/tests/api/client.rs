@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::contract;
+
 /// Longer than any answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,11 @@ impl Request {
         self
     }
 
+    pub(crate) fn method(mut self, method: &str) -> Self {
+        self.method = method.to_uppercase();
+        self
+    }
+
     pub(crate) fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
@@ -62,6 +69,8 @@ impl Request {
         self.header("content-type", "application/json")
     }
 
+    /// Sends it. The answer is held against the contract that the server publishes.
+    #[track_caller]
     pub(crate) fn send(self) -> Answer {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
@@ -73,7 +82,9 @@ impl Request {
         ));
         let mut request = head.into_bytes();
         request.extend_from_slice(&self.body);
-        exchange(self.address, &request)
+        let answer = exchange(self.address, &request);
+        contract::hold(&self.method, &self.target, &answer);
+        answer
     }
 }
 
@@ -139,6 +150,10 @@ impl Answer {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.headers.keys().map(String::as_str)
     }
 
     #[track_caller]

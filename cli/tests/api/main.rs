@@ -8,6 +8,10 @@ mod bad_input;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod declared;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod process;
@@ -19,8 +23,6 @@ mod reading;
 mod repeating;
 #[cfg(test)]
 mod returns;
-#[cfg(test)]
-mod secrets;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

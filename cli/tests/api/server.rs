@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::client::{Answer, Request};
+use crate::{
+    client::{Answer, Request},
+    contract,
+};
 
 /// The command under test, with nothing from the environment.
 pub(crate) fn recourse() -> Command {
@@ -54,6 +57,7 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line).unwrap();
         let url = line.trim().rsplit_once(' ').expect("a line with the URL").1;
         let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        contract::learn(address);
         Self {
             child,
             address,

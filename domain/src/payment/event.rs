@@ -1,6 +1,5 @@
 //! What can have happened to a payment.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -8,7 +7,7 @@ use super::Operation;
 use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// What can have happened to a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// The provider is about to be asked to reserve the money.
     #[serde(rename = "payment.authorization-requested.v1")]
@@ -98,7 +97,7 @@ impl Event {
 }
 
 /// Content of `payment.authorization-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct AuthorizationRequested {
     /// The payment.
     pub payment_id: PaymentId,
@@ -115,7 +114,7 @@ pub struct AuthorizationRequested {
 }
 
 /// Content of `payment.capture-requested.v1` and `payment.void-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requested {
     /// The idempotency key, UUIDv5(payment, operation, ordinal).
     pub key: Uuid,
@@ -124,7 +123,7 @@ pub struct Requested {
 }
 
 /// Content of `payment.refund-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefundRequested {
     /// The refund.
     pub refund: RefundId,
@@ -137,7 +136,7 @@ pub struct RefundRequested {
 }
 
 /// Content of `payment.refunded.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Refunded {
     /// The refund.
     pub refund: RefundId,
@@ -148,7 +147,7 @@ pub struct Refunded {
 }
 
 /// Content of `payment.refund-refused.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefundRefused {
     /// The refund.
     pub refund: RefundId,
@@ -158,7 +157,7 @@ pub struct RefundRefused {
 }
 
 /// The provider did it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Applied {
     /// How much.
     pub amount: Money,
@@ -167,7 +166,7 @@ pub struct Applied {
 }
 
 /// The provider said no.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Declined {
     /// Stable, kebab-case: `payment-declined`.
     pub code: String,
@@ -179,14 +178,14 @@ pub struct Declined {
 }
 
 /// Content of `payment.operation-joined.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Joined {
     /// The operation under way.
     pub operation: Operation,
 }
 
 /// Content of `payment.outcome-unknown.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Unknown {
     /// The operation under way.
     pub operation: Operation,
@@ -195,7 +194,7 @@ pub struct Unknown {
 }
 
 /// Content of `payment.repeat-answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RepeatAnswered {
     /// The operation that had taken effect already.
     pub operation: Operation,

@@ -1,12 +1,11 @@
 //! What can be asked of a stock.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{HoldId, Quantity, Sku};
 
 /// What can be asked of a stock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Command {
     /// Goods come in.
     #[serde(rename = "stock.receive")]
@@ -29,7 +28,7 @@ pub enum Command {
 }
 
 /// Content of `stock.receive`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receive {
     /// Of which product.
     pub sku: Sku,
@@ -40,7 +39,7 @@ pub struct Receive {
 }
 
 /// Content of `stock.adjust`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Adjust {
     /// Of which product.
     pub sku: Sku,
@@ -51,7 +50,7 @@ pub struct Adjust {
 }
 
 /// Content of `stock.reserve`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reserve {
     /// For whom: a repeated attempt finds its own hold.
     pub hold: HoldId,
@@ -62,21 +61,21 @@ pub struct Reserve {
 }
 
 /// Content of `stock.release`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Release {
     /// Which hold.
     pub hold: HoldId,
 }
 
 /// Content of `stock.commit`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Commit {
     /// Which hold.
     pub hold: HoldId,
 }
 
 /// Content of `stock.restock`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Restock {
     /// The line of the return that brings them back; or the hold whose commit is undone, which
     /// then is no commit any more.

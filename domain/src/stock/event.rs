@@ -1,13 +1,12 @@
 //! What can have happened to a stock.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::HoldStatus;
 use crate::{HoldId, Quantity, Sku};
 
 /// What can have happened to a stock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Event {
     /// Goods came in.
     #[serde(rename = "stock.received.v1")]
@@ -33,7 +32,7 @@ pub enum Event {
 }
 
 /// Content of `stock.received.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Received {
     /// Of which product.
     pub sku: Sku,
@@ -44,7 +43,7 @@ pub struct Received {
 }
 
 /// Content of `stock.adjusted.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Adjusted {
     /// Of which product.
     pub sku: Sku,
@@ -56,7 +55,7 @@ pub struct Adjusted {
 
 /// Content of `stock.reserved.v1`, `stock.released.v1`, `stock.committed.v1` and
 /// `stock.restocked.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Held {
     /// Which hold, or which line of a return.
     pub hold: HoldId,
@@ -67,7 +66,7 @@ pub struct Held {
 }
 
 /// Content of `stock.repeat-answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RepeatAnswered {
     /// Which hold.
     pub hold: HoldId,

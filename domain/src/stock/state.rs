@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Held};
@@ -47,9 +46,8 @@ enum How {
 }
 
 /// How a hold stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[schemars(extend("x-extensible" = true))]
 pub enum HoldStatus {
     /// It holds that many.
     Held(Quantity),
