@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, output, up, verify};
+use crate::{backup, bench, output, schemas, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -34,6 +34,9 @@ enum Command {
     Bench(bench::Options),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    /// The schemas of the events: write them, or hold what has changed against the rules.
+    #[command(subcommand)]
+    Schemas(schemas::Action),
 }
 
 impl CommandLine {
@@ -59,6 +62,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Bench(options) => bench::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,
             Command::Restore(options) => backup::restore(&options),
+            Command::Schemas(action) => schemas::run(&action),
         }
     })
 }

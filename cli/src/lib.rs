@@ -18,6 +18,8 @@ pub mod folder;
 mod metrics;
 #[allow(dead_code, reason = "the commands that print many lines use it")]
 mod output;
+mod schemas;
 pub mod system;
+pub mod types;
 mod up;
 mod verify;

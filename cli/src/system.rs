@@ -8,7 +8,7 @@ use std::{
 use recourse_bus::{Bus, Checkpoints};
 use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
 use recourse_event_store::{EventStore, Position};
-use recourse_gateway::{Gateway, hide_tokens};
+use recourse_gateway::Gateway;
 use recourse_payments::Provider;
 use recourse_projection_services::Projections;
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
@@ -20,6 +20,8 @@ use recourse_service::{
 use recourse_views::documents::{Collection, Documents};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::types;
 
 /// The collections that the services keep in [`Engines::documents`].
 #[must_use]
@@ -91,6 +93,9 @@ pub enum Error {
         /// Why.
         source: recourse_cqrs::WorkerError,
     },
+    /// The types of what is stored contradict each other.
+    #[error("the types of events and commands cannot be told apart")]
+    Types(#[from] recourse_schema::Error),
     /// The gateway cannot be made.
     #[error(transparent)]
     Gateway(#[from] recourse_gateway::Error),
@@ -185,7 +190,7 @@ impl System {
         let parts = recourse_gateway::Parts {
             routes,
             store: Arc::clone(&self.engines.store),
-            render: hide_tokens,
+            redactor: Arc::new(types::redactor()?),
             errors: vec![
                 recourse_inventory::errors::ERRORS,
                 recourse_orders::errors::ERRORS,

@@ -52,6 +52,7 @@ impl JsonSchema for CardToken {
             "minLength": 1,
             "maxLength": Self::MAX_LEN,
             "writeOnly": true,
+            "x-secret": true,
             "description": "What the payment provider gave the client for a card. It is a secret.",
             "examples": ["tok_visa"],
         })

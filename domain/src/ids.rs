@@ -54,7 +54,9 @@ id!(
 );
 
 /// A hold on stock: one line of one saga. A repeated attempt finds its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct HoldId {
     /// The saga that holds.
     pub saga: Uuid,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Money, Sku, text};
 
 /// What can be asked of a product.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Command {
     /// Make it so, creating it where it is not. Where it is so already, nothing happens.
     #[serde(rename = "product.put")]
@@ -14,7 +14,7 @@ pub enum Command {
 }
 
 /// What can have happened to a product.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Event {
     /// It is in the catalogue.
     #[serde(rename = "product.created.v1")]

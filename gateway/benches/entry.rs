@@ -16,7 +16,8 @@ use std::{
 };
 
 use recourse_event_store::{LogId, memory};
-use recourse_gateway::{Gateway, Options, Parts, hide_tokens};
+use recourse_gateway::{Gateway, Options, Parts};
+use recourse_schema::{Catalog, Redactor};
 use recourse_service::{
     Ids,
     clock::SystemClock,
@@ -75,7 +76,7 @@ fn serve_gateway(address: mpsc::SyncSender<SocketAddr>, shutdown: CancellationTo
         let parts = Parts {
             routes: vec![routes()],
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
-            render: hide_tokens,
+            redactor: Arc::new(Redactor::new(&Catalog::new())),
             errors: Vec::new(),
             readiness: Registry::new(),
             ids: Ids::from_entropy(Arc::new(SystemClock)).unwrap(),

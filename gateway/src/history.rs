@@ -10,6 +10,7 @@ use axum::{
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
 };
+use recourse_schema::Redactor;
 use recourse_service::{
     Problem,
     contract::{Answer, Input, Operation, Routes},
@@ -20,10 +21,7 @@ use recourse_service::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-/// How an event's data is shown to whoever reads the log.
-pub type Render = fn(&RecordedEvent) -> Value;
+use serde_json::{Value, value::RawValue};
 
 /// The most reads of the store for one page of a filter that wants little: then the page ends
 /// early, with a cursor to go on from.
@@ -35,10 +33,10 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
 struct History {
     store: Arc<dyn EventStore>,
-    render: Render,
+    redactor: Arc<Redactor>,
 }
 
-pub(crate) fn routes(store: Arc<dyn EventStore>, render: Render) -> Routes {
+pub(crate) fn routes(store: Arc<dyn EventStore>, redactor: Arc<Redactor>) -> Routes {
     let page = |description| {
         Answer::json::<Page<Shown>>(200, description)
             .example(EVENTS)
@@ -71,7 +69,7 @@ pub(crate) fn routes(store: Arc<dyn EventStore>, render: Render) -> Routes {
     Routes::new()
         .get("/v1/events", events, reads(events_operation))
         .get("/v1/streams/{stream}", stream, reads(stream_operation))
-        .with_state(Arc::new(History { store, render }))
+        .with_state(Arc::new(History { store, redactor }))
 }
 
 const EVENTS: &str = r#"{
@@ -168,9 +166,11 @@ struct Shown {
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_at: Option<chrono::DateTime<chrono::Utc>>,
     /// Its content, without secrets.
-    data: Value,
+    #[schemars(with = "Value")]
+    data: Box<RawValue>,
     /// What caused it and what it answers.
-    metadata: Value,
+    #[schemars(with = "Value")]
+    metadata: Box<RawValue>,
 }
 
 /// How new the log must be, and how long a request waits for that.
@@ -235,8 +235,11 @@ impl History {
             event_type: Arc::clone(&event.event.event_type),
             id: event.event.id,
             recorded_at: event.metadata().ok().map(|metadata| metadata.recorded_at),
-            data: (self.render)(event),
-            metadata: serde_json::from_slice(&event.event.metadata).unwrap_or(Value::Null),
+            data: self
+                .redactor
+                .show(&event.event.event_type, &event.event.data),
+            metadata: serde_json::from_slice(&event.event.metadata)
+                .unwrap_or_else(|_| RawValue::NULL.to_owned()),
         }
     }
 }

@@ -16,19 +16,17 @@ mod entry;
 mod history;
 mod options;
 mod origin;
-mod redact;
 mod server;
 
 use std::sync::Arc;
 
 use axum::{body::Body, http::Request, response::Response};
 use recourse_event_store::EventStore;
+use recourse_schema::Redactor;
 use recourse_service::{Ids, contract::Routes, problem, readiness};
 use tokio_util::sync::CancellationToken;
 
-pub use history::Render;
 pub use options::{Error, Options};
-pub use redact::hide_tokens;
 pub use server::Bound;
 
 /// What a gateway is made of.
@@ -37,9 +35,9 @@ pub struct Parts {
     pub routes: Vec<Routes>,
     /// The event store, for `/v1/streams` and `/v1/events`.
     pub store: Arc<dyn EventStore>,
-    /// How an event's data is shown: where secrets are left out. [`hide_tokens`] unless
-    /// there is reason for another.
-    pub render: Render,
+    /// What leaves the secrets out of the events that are shown. Events of types that it does
+    /// not know are shown without their data.
+    pub redactor: Arc<Redactor>,
     /// The error codes of the services; the platform's own are there by themselves.
     pub errors: Vec<&'static [problem::Code]>,
     /// What `/readyz` reports.
@@ -84,7 +82,7 @@ impl Gateway {
             .routes
             .into_iter()
             .fold(Routes::new(), Routes::merge)
-            .merge(history::routes(parts.store, parts.render))
+            .merge(history::routes(parts.store, parts.redactor))
             .merge(about::routes(parts.readiness, &parts.errors)?);
         let router = docs::documented(routes).into_router();
         let shutdown = parts.shutdown;

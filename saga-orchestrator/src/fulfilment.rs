@@ -19,6 +19,7 @@ use recourse_saga::{
     Backoff, BuildError, Cancel, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot,
     retriable,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,7 +27,7 @@ use uuid::Uuid;
 pub const NAME: &str = "fulfilment";
 
 /// What the saga works on. Holds the card's token, as the authorization needs it: secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// The order.
     pub order_id: OrderId,
@@ -41,7 +42,7 @@ pub struct Input {
 }
 
 /// A line of the order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Which product.
     pub sku: Sku,

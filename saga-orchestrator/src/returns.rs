@@ -20,6 +20,7 @@ use recourse_event_store::{RecordedEvent, StreamName, typed};
 use recourse_saga::{
     BuildError, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot, retriable,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ use crate::fulfilment::Timing;
 pub const NAME: &str = "return";
 
 /// What the saga works on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// The return.
     pub return_id: ReturnId,
@@ -44,7 +45,7 @@ pub struct Input {
 }
 
 /// A line of the return.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Which product.
     pub sku: Sku,

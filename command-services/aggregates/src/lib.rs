@@ -7,6 +7,31 @@
 use recourse_cqrs::{Aggregate, Role};
 use recourse_domain::{order, payment, product, stock};
 use recourse_event_store::Refused;
+use recourse_schema::{Catalog, Error as SchemaError};
+
+/// Every type and version of the aggregates' events: those with a file in `schemas/`.
+///
+/// # Errors
+/// Where two have the same name, or an enum's variants have none.
+pub fn events() -> Result<Catalog, SchemaError> {
+    Catalog::new()
+        .with_variants_of::<product::Event>()?
+        .with_variants_of::<stock::Event>()?
+        .with_variants_of::<order::Event>()?
+        .with_variants_of::<payment::Event>()
+}
+
+/// Every command of the aggregates: sagas carry them in their own events.
+///
+/// # Errors
+/// As [`events`].
+pub fn commands() -> Result<Catalog, SchemaError> {
+    Catalog::new()
+        .with_variants_of::<product::Command>()?
+        .with_variants_of::<stock::Command>()?
+        .with_variants_of::<order::Command>()?
+        .with_variants_of::<payment::Command>()
+}
 
 /// Products: `product-<sku>`.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{CardToken, CustomerId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku};
 
 /// What can be asked of an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Command {
     /// A client places it, at the catalogue's prices of this moment.
     #[serde(rename = "order.place")]
@@ -44,7 +44,7 @@ pub enum Command {
 }
 
 /// Places an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// Derived from the client's command.
     pub order_id: OrderId,
@@ -71,8 +71,9 @@ pub struct Line {
 }
 
 /// How an order is paid.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "method", rename_all = "kebab-case")]
+#[schemars(extend("x-extensible" = true))]
 pub enum PaymentMethod {
     /// By card, through the provider's token. Secret.
     Card {
@@ -82,36 +83,36 @@ pub enum PaymentMethod {
 }
 
 /// Content of `order.confirm`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Confirm {}
 
 /// Content of `order.complete`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Complete {}
 
 /// Content of `order.reject`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Reject {
     /// What made it impossible.
     pub reason: Reason,
 }
 
 /// Content of `order.cancel`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Cancel {
     /// In the client's words.
     pub reason: String,
 }
 
 /// Content of `order.revoke`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Revoke {
     /// In the operator's words.
     pub reason: String,
 }
 
 /// Content of `order.request-return`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RequestReturn {
     /// Derived from the client's command.
     pub return_id: ReturnId,
@@ -132,21 +133,21 @@ pub struct ReturnLine {
 }
 
 /// Content of `order.accept-return`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AcceptReturn {
     /// Which return.
     pub return_id: ReturnId,
 }
 
 /// Content of `order.withdraw-return`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct WithdrawReturn {
     /// Which return.
     pub return_id: ReturnId,
 }
 
 /// Content of `order.reject-return`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RejectReturn {
     /// Which return.
     pub return_id: ReturnId,
@@ -155,7 +156,7 @@ pub struct RejectReturn {
 }
 
 /// Content of `order.close-return`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CloseReturn {
     /// Which return.
     pub return_id: ReturnId,

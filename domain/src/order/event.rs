@@ -1,12 +1,13 @@
 //! What can have happened to an order.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Line, PaymentMethod, Reason, ReturnLine, Status};
 use crate::{CustomerId, Money, OrderId, PaymentId, ReturnId};
 
 /// What can have happened to an order.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Event {
     /// It exists, and its saga starts.
     #[serde(rename = "order.placed.v1")]
@@ -47,7 +48,7 @@ pub enum Event {
 }
 
 /// Content of `order.placed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Placed {
     /// The order.
     pub order_id: OrderId,
@@ -64,36 +65,36 @@ pub struct Placed {
 }
 
 /// Content of `order.confirmed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Confirmed {}
 
 /// Content of `order.completed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Completed {}
 
 /// Content of `order.rejected.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Rejected {
     /// What made it impossible.
     pub reason: Reason,
 }
 
 /// Content of `order.cancelled.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Cancelled {
     /// In the client's words.
     pub reason: String,
 }
 
 /// Content of `order.revoked.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Revoked {
     /// Its code is [`REVERSED`](super::REVERSED), its detail the operator's words.
     pub reason: Reason,
 }
 
 /// Content of `order.return-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnRequested {
     /// The return.
     pub return_id: ReturnId,
@@ -110,14 +111,14 @@ pub struct ReturnRequested {
 }
 
 /// Content of `order.return-accepted.v1` and `order.return-withdrawn.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnMoved {
     /// Which return.
     pub return_id: ReturnId,
 }
 
 /// Content of `order.return-rejected.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnRejected {
     /// Which return.
     pub return_id: ReturnId,
@@ -126,7 +127,7 @@ pub struct ReturnRejected {
 }
 
 /// Content of `order.return-closed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnClosed {
     /// Which return.
     pub return_id: ReturnId,
@@ -135,7 +136,7 @@ pub struct ReturnClosed {
 }
 
 /// Content of `order.repeat-answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RepeatAnswered {
     /// How the order stood already.
     pub status: Status,

@@ -58,6 +58,7 @@ pub const REVERSED: &str = "reversed";
 )]
 #[schemars(rename = "OrderStatus")]
 #[serde(rename_all = "snake_case")]
+#[schemars(extend("x-extensible" = true))]
 pub enum Status {
     /// Placed; its saga is under way.
     Pending,

@@ -2,13 +2,14 @@
 
 use std::{borrow::Cow, fmt};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// What can be asked of a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Command {
     /// Reserve the money.
     #[serde(rename = "payment.authorize")]
@@ -28,7 +29,7 @@ pub enum Command {
 }
 
 /// Content of `payment.authorize`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Authorize {
     /// The payment.
     pub payment_id: PaymentId,
@@ -41,15 +42,15 @@ pub struct Authorize {
 }
 
 /// Content of `payment.capture`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Capture {}
 
 /// Content of `payment.void`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Void {}
 
 /// Content of `payment.refund`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Refund {
     /// The refund: a repeated attempt finds its own.
     pub refund: RefundId,
@@ -59,7 +60,7 @@ pub struct Refund {
 }
 
 /// Content of `payment.record-outcome`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RecordOutcome {
     /// Of which operation.
     pub operation: Operation,
@@ -70,8 +71,11 @@ pub struct RecordOutcome {
 }
 
 /// What a provider is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(extend("x-extensible" = true))]
 pub enum Operation {
     /// Reserve the money.
     Authorize,
@@ -113,7 +117,7 @@ impl fmt::Display for Operation {
 }
 
 /// What a provider's answer, or the lack of one, means.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// It took effect.

@@ -1,5 +1,6 @@
 //! What can have happened to a payment.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -7,7 +8,7 @@ use super::Operation;
 use crate::{CardToken, Money, OrderId, PaymentId, RefundId};
 
 /// What can have happened to a payment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Event {
     /// The provider is about to be asked to reserve the money.
     #[serde(rename = "payment.authorization-requested.v1")]
@@ -97,7 +98,7 @@ impl Event {
 }
 
 /// Content of `payment.authorization-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorizationRequested {
     /// The payment.
     pub payment_id: PaymentId,
@@ -114,7 +115,7 @@ pub struct AuthorizationRequested {
 }
 
 /// Content of `payment.capture-requested.v1` and `payment.void-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Requested {
     /// The idempotency key, UUIDv5(payment, operation, ordinal).
     pub key: Uuid,
@@ -123,7 +124,7 @@ pub struct Requested {
 }
 
 /// Content of `payment.refund-requested.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RefundRequested {
     /// The refund.
     pub refund: RefundId,
@@ -136,7 +137,7 @@ pub struct RefundRequested {
 }
 
 /// Content of `payment.refunded.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Refunded {
     /// The refund.
     pub refund: RefundId,
@@ -147,7 +148,7 @@ pub struct Refunded {
 }
 
 /// Content of `payment.refund-refused.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RefundRefused {
     /// The refund.
     pub refund: RefundId,
@@ -157,7 +158,7 @@ pub struct RefundRefused {
 }
 
 /// The provider did it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Applied {
     /// How much.
     pub amount: Money,
@@ -166,7 +167,7 @@ pub struct Applied {
 }
 
 /// The provider said no.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Declined {
     /// Stable, kebab-case: `payment-declined`.
     pub code: String,
@@ -178,14 +179,14 @@ pub struct Declined {
 }
 
 /// Content of `payment.operation-joined.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Joined {
     /// The operation under way.
     pub operation: Operation,
 }
 
 /// Content of `payment.outcome-unknown.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Unknown {
     /// The operation under way.
     pub operation: Operation,
@@ -194,7 +195,7 @@ pub struct Unknown {
 }
 
 /// Content of `payment.repeat-answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RepeatAnswered {
     /// The operation that had taken effect already.
     pub operation: Operation,

@@ -1,11 +1,12 @@
 //! What can be asked of a stock.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{HoldId, Quantity, Sku};
 
 /// What can be asked of a stock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Command {
     /// Goods come in.
     #[serde(rename = "stock.receive")]
@@ -28,7 +29,7 @@ pub enum Command {
 }
 
 /// Content of `stock.receive`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Receive {
     /// Of which product.
     pub sku: Sku,
@@ -39,7 +40,7 @@ pub struct Receive {
 }
 
 /// Content of `stock.adjust`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Adjust {
     /// Of which product.
     pub sku: Sku,
@@ -50,7 +51,7 @@ pub struct Adjust {
 }
 
 /// Content of `stock.reserve`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Reserve {
     /// For whom: a repeated attempt finds its own hold.
     pub hold: HoldId,
@@ -61,21 +62,21 @@ pub struct Reserve {
 }
 
 /// Content of `stock.release`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
     /// Which hold.
     pub hold: HoldId,
 }
 
 /// Content of `stock.commit`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Commit {
     /// Which hold.
     pub hold: HoldId,
 }
 
 /// Content of `stock.restock`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Restock {
     /// The line of the return that brings them back; or the hold whose commit is undone, which
     /// then is no commit any more.

@@ -1,12 +1,13 @@
 //! What can have happened to a stock.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::HoldStatus;
 use crate::{HoldId, Quantity, Sku};
 
 /// What can have happened to a stock.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Event {
     /// Goods came in.
     #[serde(rename = "stock.received.v1")]
@@ -32,7 +33,7 @@ pub enum Event {
 }
 
 /// Content of `stock.received.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Received {
     /// Of which product.
     pub sku: Sku,
@@ -43,7 +44,7 @@ pub struct Received {
 }
 
 /// Content of `stock.adjusted.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Adjusted {
     /// Of which product.
     pub sku: Sku,
@@ -55,7 +56,7 @@ pub struct Adjusted {
 
 /// Content of `stock.reserved.v1`, `stock.released.v1`, `stock.committed.v1` and
 /// `stock.restocked.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Held {
     /// Which hold, or which line of a return.
     pub hold: HoldId,
@@ -66,7 +67,7 @@ pub struct Held {
 }
 
 /// Content of `stock.repeat-answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RepeatAnswered {
     /// Which hold.
     pub hold: HoldId,

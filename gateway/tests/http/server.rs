@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use recourse_event_store::{LogId, memory};
-use recourse_gateway::{Error, Gateway, Options, Parts, hide_tokens};
+use recourse_gateway::{Error, Gateway, Options, Parts};
+use recourse_schema::{Catalog, Redactor};
 use recourse_service::{Ids, clock::SystemClock, problem::Code, readiness::Registry};
 use tokio_util::sync::CancellationToken;
 
@@ -179,7 +180,7 @@ fn compose(options: Options, errors: Vec<&'static [Code]>) -> Result<Gateway, Er
         Parts {
             routes: Vec::new(),
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
-            render: hide_tokens,
+            redactor: Arc::new(Redactor::new(&Catalog::new())),
             errors,
             readiness: Registry::new(),
             ids: Ids::seeded(Arc::new(SystemClock), 1),

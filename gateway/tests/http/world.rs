@@ -8,7 +8,8 @@ use axum::{
     extract::{FromRequest, Request, State, rejection::JsonRejection},
 };
 use recourse_event_store::{EventStore, LogId, memory};
-use recourse_gateway::{Gateway, Options, Parts, hide_tokens};
+use recourse_gateway::{Gateway, Options, Parts};
+use recourse_schema::{Catalog, Redactor};
 use recourse_service::{
     Ids, Problem,
     clock::SystemClock,
@@ -74,7 +75,7 @@ impl World {
             Parts {
                 routes: vec![routes(probe.clone())],
                 store: Arc::new(store.clone()),
-                render: hide_tokens,
+                redactor: Arc::new(redactor()),
                 errors: Vec::new(),
                 readiness: registry,
                 ids: Ids::seeded(Arc::new(SystemClock), 1),
@@ -271,4 +272,31 @@ async fn waits(State(probe): State<Probe>, context: RequestContext, prefer: Pref
 async fn panics() -> Reply<()> {
     tokio::task::yield_now().await;
     panic!("on purpose")
+}
+
+/// The types that tests write.
+const TYPES: [&str; 4] = [
+    "order.placed.v1",
+    "order.placed.v10",
+    "order.closed.v1",
+    "stock.received.v1",
+];
+
+/// Of the types that tests write: a number may be shown, a payment's token may not.
+fn redactor() -> Redactor {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "n": {"type": "integer"},
+            "payment": {
+                "type": "object",
+                "properties": {"token": {"type": "string", "x-secret": true}},
+            },
+        },
+    });
+    let mut catalog = Catalog::new();
+    for name in TYPES {
+        catalog = catalog.with_schema(name, schema.clone()).unwrap();
+    }
+    Redactor::new(&catalog)
 }

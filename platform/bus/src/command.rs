@@ -1,14 +1,15 @@
 //! A saga's command, as it stands in the saga's event.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use recourse_event_store::StreamName;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 /// A command from a saga to one aggregate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Command {
     /// UUIDv5 of saga, step, direction, item and attempt.
     pub id: Uuid,
@@ -18,6 +19,7 @@ pub struct Command {
     #[serde(rename = "type")]
     pub command_type: String,
     /// The content of that variant.
+    #[schemars(extend("x-data-of" = "type"))]
     pub data: Json,
     /// The commands that this one undoes: where it finds nothing to undo, they never will be
     /// either.
@@ -54,8 +56,24 @@ impl Json {
 }
 
 impl fmt::Debug for Json {
+    /// No more than how much it is: what it says may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "Json({} bytes)", self.0.len())
+    }
+}
+
+/// Anything: a field that holds it says with `x-data-of` whose data it is, or is not shown.
+impl JsonSchema for Json {
+    fn schema_name() -> Cow<'static, str> {
+        "Json".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        Schema::default()
     }
 }
 

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use recourse_event_store::{
     Answered, LogId, Metadata, NewEvent, Refused, StreamName, Taken, typed,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -42,8 +43,10 @@ pub const DECISION_TOO_LARGE: &str = "decision-too-large";
 /// same saga event.
 const MAX_EVENTS_OF_A_COMMAND: usize = 1 << 20;
 
-#[derive(Serialize, Deserialize)]
-enum PlatformEvent {
+/// The events that are the platform's own: any stream of an aggregate may hold one.
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub enum PlatformEvent {
+    /// A saga's command was refused.
     #[serde(rename = "command.refused.v1")]
     Refused(Refused),
 }

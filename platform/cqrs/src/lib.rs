@@ -36,7 +36,7 @@ pub use aggregate::{Aggregate, Role};
 pub use clients::{REMEMBERED_FOR, Remembered};
 pub use decide::{
     AGGREGATE_UNREADABLE, COMMAND_NOT_UNDERSTOOD, COMMAND_REFUSED, DECISION_TOO_LARGE, Effect,
-    Handled, NOTHING_TO_DO, Rejection, handle,
+    Handled, NOTHING_TO_DO, PlatformEvent, Rejection, handle,
 };
 pub use handle::{Handle, SendError};
 pub use repository::{Error, LoadError, Outcome, Repository, RepositoryOptions};

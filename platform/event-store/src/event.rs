@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
@@ -104,7 +105,7 @@ pub struct Taken {
 }
 
 /// Why a command was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
     /// A stable, kebab-case code: `out-of-stock`.
     pub code: String,
@@ -204,7 +205,8 @@ impl std::fmt::Debug for NewEvent {
         f.debug_struct("NewEvent")
             .field("id", &self.id)
             .field("event_type", &self.event_type)
-            .field("data", &String::from_utf8_lossy(&self.data))
+            // What the data says may be secret.
+            .field("data_bytes", &self.data.len())
             .finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 use uuid::Uuid;
 
@@ -11,7 +12,8 @@ use uuid::Uuid;
 /// the commit position of the transaction and the prepare position of the event; the stores
 /// that number events count from 1 and give the same number twice. [`Position::START`] stands
 /// before the first event of every log, so it is where a reader that has seen nothing is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "String", extend("pattern" = "^[0-9]+(\\.[0-9]+)?$"))]
 pub struct Position {
     /// The commit position, first in the order.
     pub commit: u64,

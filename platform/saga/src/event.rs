@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What can have happened to a saga.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Event {
     /// It has begun, and its first step is sent.
     #[serde(rename = "saga.started.v1")]
@@ -45,7 +45,9 @@ pub enum Event {
 }
 
 /// Which way a command works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Forward.
@@ -74,7 +76,7 @@ pub enum Kind {
 }
 
 /// A step as its saga was started with it: so that a saga can be read without its definition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStep {
     /// Its name.
     pub name: Arc<str>,
@@ -89,7 +91,7 @@ pub struct PlannedStep {
 }
 
 /// A command that a saga has sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct SentCommand {
     /// The step's name.
     pub step: Arc<str>,
@@ -107,7 +109,9 @@ pub struct SentCommand {
 }
 
 /// What a participant answered.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// It is done.
@@ -135,13 +139,14 @@ impl From<Option<&Refused>> for Answer {
 }
 
 /// Content of `saga.started.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Started {
     /// The definition's name.
     pub definition: String,
     /// The hash of its names, kinds, order, fan-out and versions.
     pub definition_hash: String,
     /// What it works on, derived from the event that starts it.
+    #[schemars(extend("x-data-of" = "definition"))]
     pub input: Json,
     /// When it needs attention if it has not ended.
     pub deadline_at: DateTime<Utc>,
@@ -152,7 +157,7 @@ pub struct Started {
 }
 
 /// Content of `saga.answered.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Answered {
     /// Which command.
     pub command: Uuid,
@@ -183,7 +188,7 @@ pub struct Answered {
 }
 
 /// Content of `saga.timed-out.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct TimedOut {
     /// Which command.
     pub command: Uuid,
@@ -198,7 +203,7 @@ pub struct TimedOut {
 }
 
 /// Content of `saga.overdue.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Overdue {
     /// Which command.
     pub command: Uuid,
@@ -213,7 +218,7 @@ pub struct Overdue {
 }
 
 /// Content of `saga.resent.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Resent {
     /// The command that will not take effect.
     pub command: Uuid,
@@ -222,7 +227,7 @@ pub struct Resent {
 }
 
 /// Content of `saga.cancellation-noted.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CancellationNoted {
     /// Where the cancellation stands in the log.
     pub position: Position,
@@ -232,22 +237,22 @@ pub struct CancellationNoted {
 }
 
 /// Content of `saga.completed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Completed {}
 
 /// Content of `saga.compensated.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Compensated {}
 
 /// Content of `saga.attention-needed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AttentionNeeded {
     /// Why, for a person.
     pub why: String,
 }
 
 /// Content of `saga.parked.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Parked {
     /// The input that could not be handled.
     pub position: Position,

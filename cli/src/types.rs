@@ -1,0 +1,27 @@
+//! Every type of what is stored, and which of it may be shown.
+
+use recourse_saga_orchestrator::{fulfilment, returns};
+use recourse_schema::{Catalog, Error, Redactor};
+
+/// Every type that is in a log: the aggregates' events, the platform's own, those of sagas, the
+/// commands that these carry and what each definition works on.
+///
+/// # Errors
+/// Where two have the same name, or an enum's variants have none.
+pub fn catalog() -> Result<Catalog, Error> {
+    Catalog::new()
+        .with_all_of(recourse_aggregates::events()?)?
+        .with_all_of(recourse_aggregates::commands()?)?
+        .with_variants_of::<recourse_cqrs::PlatformEvent>()?
+        .with_variants_of::<recourse_saga::Event>()?
+        .with::<fulfilment::Input>(fulfilment::NAME)?
+        .with::<returns::Input>(returns::NAME)
+}
+
+/// What shows stored data without its secrets.
+///
+/// # Errors
+/// As [`catalog`].
+pub fn redactor() -> Result<Redactor, Error> {
+    Ok(Redactor::new(&catalog()?))
+}
