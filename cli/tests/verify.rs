@@ -6,6 +6,9 @@
 #[path = "api/client.rs"]
 #[expect(dead_code, reason = "the tests of the API use more of it")]
 mod client;
+#[path = "api/contract.rs"]
+#[expect(dead_code, reason = "the tests of the API use more of it")]
+mod contract;
 #[path = "api/server.rs"]
 #[expect(dead_code, reason = "the tests of the API use more of it")]
 mod server;
