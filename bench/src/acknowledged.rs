@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use recourse_domain::{OrderId, Sku};
+use recourse_domain::{OrderId, ReturnId, Sku};
 use recourse_event_store::Position;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,18 @@ pub enum Acknowledged {
     /// An order was placed.
     Order {
         /// Which.
+        order_id: OrderId,
+        /// The answer's `Recourse-Position`.
+        position: Position,
+        /// The status that the answer gave, where the saga had ended by then (201).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<String>,
+    },
+    /// A return was requested.
+    Return {
+        /// Which.
+        return_id: ReturnId,
+        /// Of which order.
         order_id: OrderId,
         /// The answer's `Recourse-Position`.
         position: Position,
@@ -52,6 +64,7 @@ impl Acknowledged {
     pub const fn position(&self) -> Position {
         match self {
             Self::Order { position, .. }
+            | Self::Return { position, .. }
             | Self::Receipt { position, .. }
             | Self::Product { position, .. } => *position,
         }
@@ -139,6 +152,12 @@ mod tests {
         let mut written = vec![
             order(1),
             order(2),
+            Acknowledged::Return {
+                return_id: ReturnId(Uuid::from_u128(7)),
+                order_id: OrderId(Uuid::from_u128(2)),
+                position: Position::dense(3),
+                status: Some("closed".to_owned()),
+            },
             Acknowledged::Receipt {
                 sku: Sku::parse("tea-1").unwrap(),
                 reference: "note-1".into(),

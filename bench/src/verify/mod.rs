@@ -19,6 +19,7 @@ mod log;
 mod orders;
 mod payments;
 mod report;
+mod returns;
 mod sagas;
 mod stock;
 #[cfg(test)]
@@ -344,8 +345,10 @@ impl Fold {
         what: &stock_domain::Event,
         breaches: &mut Breaches,
     ) {
-        let stock_domain::Event::Reserved(held) = what else {
-            return;
+        let (held, is_back) = match what {
+            stock_domain::Event::Reserved(held) => (held, false),
+            stock_domain::Event::Restocked(held) => (held, true),
+            _ => return,
         };
         let Some(saga) = self
             .sagas
@@ -355,10 +358,13 @@ impl Fold {
             return;
         };
         let quantity = held.quantity.get();
-        if !self
-            .orders
-            .holds_line(saga.order, held.hold.line, &held.sku, quantity)
-        {
+        let is_a_line = if is_back && saga.definition == returns::RETURN {
+            self.orders.returns_line(held.hold.saga, saga.order, held)
+        } else {
+            self.orders
+                .holds_line(saga.order, held.hold.line, &held.sku, quantity)
+        };
+        if !is_a_line {
             breaches.add(
                 Kind::GoodsNotOrder,
                 &event.stream,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_domain::{
     Money, Sku,
-    order::{self, Event, Status},
+    order::{self, Event, ReturnStatus, Status},
+    stock::Held,
 };
 use recourse_event_store::{Position, RecordedEvent};
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::{
     payments::Payments,
     report::{Breaches, Evidence, Kind, MoneyTotals},
+    returns::{self, RETURN, Return},
     sagas::{self, End, HoldChange, Sagas},
 };
 
@@ -24,13 +26,16 @@ pub(super) struct Orders {
     orders: BTreeMap<Uuid, Order>,
 }
 
-/// The fold of one order. Its lines are forgotten once its saga has ended.
+/// The fold of one order. Its lines are forgotten once its saga has undone it.
 pub(super) struct Order {
     pub(super) status: Status,
     total: Money,
     payment: Uuid,
     saga: Option<Uuid>,
-    lines: Vec<(Sku, u32)>,
+    lines: Vec<(Sku, u32, i64)>,
+    /// That it was completed once, whatever came of that.
+    was_completed: bool,
+    returns: Vec<Return>,
     placed: Evidence,
     placed_at: DateTime<Utc>,
     last: Evidence,
@@ -90,8 +95,13 @@ impl Orders {
                     lines: placed
                         .lines
                         .iter()
-                        .map(|line| (line.sku.clone(), line.quantity.get()))
+                        .map(|line| {
+                            let price = line.unit_price.amount_minor;
+                            (line.sku.clone(), line.quantity.get(), price)
+                        })
                         .collect(),
+                    was_completed: false,
+                    returns: Vec::new(),
                     placed: event.into(),
                     placed_at: recorded_at,
                     last: event.into(),
@@ -104,6 +114,39 @@ impl Orders {
             (Status::Pending, Event::Rejected(_)) => Status::Rejected,
             (Status::Pending, Event::Cancelled(_)) => Status::Cancelled,
             (Status::Confirmed, Event::Completed(_)) => Status::Completed,
+            (Status::Confirmed | Status::Completed, Event::Revoked(_))
+                if order.keeps_its_returns_out() =>
+            {
+                Status::Cancelled
+            }
+            (
+                status @ (Status::Completed | Status::PartiallyReturned),
+                Event::ReturnRequested(requested),
+            ) if order.can_return(requested) => {
+                order
+                    .returns
+                    .push(Return::new(requested, event, recorded_at));
+                status
+            }
+            (status, what)
+                if let Some(id) = returns::moves(what)
+                    && let Some(its) = order.returns.iter_mut().find(|its| its.id == id)
+                    && its.apply(what, event).is_some() =>
+            {
+                match what {
+                    Event::ReturnClosed(closed) if closed.status == order.by_returns() => {
+                        closed.status
+                    }
+                    Event::ReturnClosed(closed) => {
+                        illegal(
+                            format!("it is {}, and called {}", order.by_returns(), closed.status),
+                            Some(order.last.clone()),
+                        );
+                        closed.status
+                    }
+                    _ => status,
+                }
+            }
             (status, Event::RepeatAnswered(repeat)) if repeat.status == status => status,
             (status, _) => {
                 illegal(
@@ -114,6 +157,7 @@ impl Orders {
             }
         };
         order.status = next;
+        order.was_completed |= next == Status::Completed;
         order.last = event.into();
     }
 
@@ -125,6 +169,18 @@ impl Orders {
         event: &RecordedEvent,
         breaches: &mut Breaches,
     ) {
+        if saga.definition == RETURN {
+            let order = self.orders.get(&saga.order);
+            if !order.is_some_and(|order| order.returns.iter().any(|its| its.saga == id)) {
+                breaches.add(
+                    Kind::IllegalEvent,
+                    &event.stream,
+                    format!("no return of order {} starts it", saga.order),
+                    [event.into()],
+                );
+            }
+            return;
+        }
         if saga.definition != FULFILMENT {
             return;
         }
@@ -153,9 +209,16 @@ impl Orders {
         let Some(order) = self.orders.get_mut(&end.order) else {
             return;
         };
-        let lines = std::mem::take(&mut order.lines);
-        let kept = order.status == Status::Completed;
-        for (number, (sku, _)) in (0_u32..).zip(&lines) {
+        if let Some(its) = order.returns.iter().find(|its| its.saga == end.saga) {
+            return its.goods(end, event, breaches);
+        }
+        let kept = order.was_completed && order.status.is_confirmed();
+        let lines = if kept {
+            order.lines.clone()
+        } else {
+            std::mem::take(&mut order.lines)
+        };
+        for (number, (sku, ..)) in (0_u32..).zip(&lines) {
             let out = matches!(
                 end.holds.get(&number),
                 Some((held, HoldChange::Committed)) if held == sku
@@ -181,7 +244,19 @@ impl Orders {
             order
                 .lines
                 .get(line as usize)
-                .is_some_and(|(of, pieces)| of == sku && *pieces == quantity)
+                .is_some_and(|(of, pieces, _)| of == sku && *pieces == quantity)
+        })
+    }
+
+    /// Whether what comes back is of its return's line; of another saga it is a reversal, which
+    /// is of a hold.
+    pub(super) fn returns_line(&self, saga: Uuid, order: Uuid, held: &Held) -> bool {
+        let its = self.orders.get(&order).and_then(|order| {
+            let mut returns = order.returns.iter();
+            returns.find(|its| its.saga == saga)
+        });
+        its.is_some_and(|its| {
+            its.lines.get(held.hold.line as usize) == Some(&(held.sku.clone(), held.quantity.get()))
         })
     }
 
@@ -201,10 +276,14 @@ impl Orders {
             *count = count.saturating_add(1);
             let totals = money.entry(order.total.currency.to_string()).or_default();
             totals.ordered += i128::from(order.total.amount_minor);
-            if order.status == Status::Completed {
-                totals.goods_kept += i128::from(order.total.amount_minor);
-            }
-            if order.is_settled(*id, deadlines, sagas, breaches) {
+            totals.goods_kept += order.kept();
+            // Each of them speaks for itself, so all are asked.
+            let returned = order
+                .returns
+                .iter()
+                .filter(|its| !its.is_settled(*id, deadlines, sagas, breaches))
+                .count();
+            if order.is_settled(*id, deadlines, sagas, breaches) && returned == 0 {
                 settled = settled.saturating_add(1);
                 order.money(*id, payments, breaches);
             }
@@ -218,7 +297,184 @@ impl Orders {
     }
 }
 
+/// Something that a saga is to settle.
+struct Wait<'a> {
+    subject: String,
+    since: &'a Evidence,
+    at: DateTime<Utc>,
+}
+
+impl Wait<'_> {
+    /// Its saga once that has ended; a breach where it should have, or should say why not.
+    fn ended<'a>(
+        &self,
+        saga: Option<&'a sagas::Saga>,
+        deadlines: Deadlines,
+        breaches: &mut Breaches,
+    ) -> Option<&'a sagas::Saga> {
+        let Some(saga) = saga else {
+            let waits = deadlines.as_of.signed_duration_since(self.at);
+            if waits > deadlines.start_within {
+                breaches.add(
+                    Kind::OrderWithoutSaga,
+                    &self.subject,
+                    format!("no saga after {} ms", waits.num_milliseconds()),
+                    [self.since.clone()],
+                );
+            }
+            return None;
+        };
+        match saga.status {
+            sagas::Status::Completed | sagas::Status::Compensated => Some(saga),
+            sagas::Status::NeedsAttention | sagas::Status::Parked => None,
+            sagas::Status::Running | sagas::Status::Compensating => {
+                let late = deadlines.as_of.signed_duration_since(saga.deadline_at);
+                if late > deadlines.grace {
+                    breaches.add(
+                        Kind::OrderUnsettled,
+                        &self.subject,
+                        format!(
+                            "{} ms past its deadline, and its saga is {} and waits for {}",
+                            late.num_milliseconds(),
+                            saga.status.as_str(),
+                            saga.waits_for()
+                        ),
+                        [self.since.clone(), saga.started.clone(), saga.last.clone()],
+                    );
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Return {
+    /// Its goods are back, all or none, as its end says.
+    fn goods(&self, end: &End, event: &RecordedEvent, breaches: &mut Breaches) {
+        let closed = self.status == ReturnStatus::Closed;
+        for (number, (sku, _)) in (0_u32..).zip(&self.lines) {
+            let back = matches!(
+                end.holds.get(&number),
+                Some((of, HoldChange::Restocked)) if of == sku
+            );
+            if back != closed {
+                breaches.add(
+                    Kind::GoodsNotOrder,
+                    format!("order-{}", end.order),
+                    format!(
+                        "return {} is {} and its line {number} ({sku}) is {}",
+                        self.id,
+                        self.status.as_str(),
+                        if back { "back" } else { "not back" }
+                    ),
+                    [self.last.clone(), event.into()],
+                );
+            }
+        }
+    }
+
+    /// Promise 1, as for the order itself.
+    fn is_settled(
+        &self,
+        order: Uuid,
+        deadlines: Deadlines,
+        sagas: &Sagas,
+        breaches: &mut Breaches,
+    ) -> bool {
+        let wait = Wait {
+            subject: format!("order-{order}"),
+            since: &self.requested,
+            at: self.requested_at,
+        };
+        let Some(saga) = wait.ended(sagas.get(self.saga), deadlines, breaches) else {
+            return false;
+        };
+        let agrees = self.status
+            == if saga.status == sagas::Status::Completed {
+                ReturnStatus::Closed
+            } else {
+                ReturnStatus::Rejected
+            };
+        if !agrees {
+            breaches.add(
+                Kind::OrderSagaDisagree,
+                wait.subject,
+                format!(
+                    "return {} is {} and its saga {}",
+                    self.id,
+                    self.status.as_str(),
+                    saga.status.as_str()
+                ),
+                [self.last.clone(), saga.last.clone()],
+            );
+        }
+        agrees
+    }
+}
+
 impl Order {
+    /// That every return of it came to nothing.
+    fn keeps_its_returns_out(&self) -> bool {
+        let mut returns = self.returns.iter();
+        returns.all(|its| its.status == ReturnStatus::Rejected)
+    }
+
+    /// Whether so much can go back still, at this price.
+    fn can_return(&self, requested: &order::ReturnRequested) -> bool {
+        let mut refund = 0_i128;
+        let fits = requested.lines.iter().all(|line| {
+            let Some((_, bought, price)) = self.lines.iter().find(|(sku, ..)| *sku == line.sku)
+            else {
+                return false;
+            };
+            refund += i128::from(*price) * i128::from(line.quantity.get());
+            let taken = self
+                .returns
+                .iter()
+                .map(|its| its.takes(&line.sku))
+                .fold(line.quantity.get(), u32::saturating_add);
+            taken <= *bought
+        });
+        fits && refund == i128::from(requested.refund.amount_minor)
+            && requested.refund.currency == self.total.currency
+            && requested.payment_id.0 == self.payment
+    }
+
+    /// What its closed returns make of it.
+    fn by_returns(&self) -> Status {
+        let closed = |its: &&Return| its.status == ReturnStatus::Closed;
+        let all = self.lines.iter().all(|(sku, bought, _)| {
+            let back = self.returns.iter().filter(closed);
+            back.map(|its| its.takes(sku)).fold(0, u32::saturating_add) >= *bought
+        });
+        if all {
+            Status::Returned
+        } else {
+            Status::PartiallyReturned
+        }
+    }
+
+    /// What the goods that its client keeps cost.
+    fn kept(&self) -> i128 {
+        if !(self.was_completed && self.status.is_confirmed()) {
+            return 0;
+        }
+        let closed = self.returns.iter();
+        let closed = closed.filter(|its| its.status == ReturnStatus::Closed);
+        i128::from(self.total.amount_minor) - closed.map(|its| its.refund).sum::<i128>()
+    }
+
+    /// Whether it was told truly that it had this status: a completed one may go on.
+    pub(super) fn has_been(&self, status: &str) -> bool {
+        status == self.status.as_str()
+            || (self.was_completed && status == Status::Completed.as_str())
+    }
+
+    /// How a return of it stands.
+    pub(super) fn return_status(&self, id: recourse_domain::ReturnId) -> Option<&Return> {
+        self.returns.iter().find(|its| its.id == id)
+    }
+
     /// Promise 1: whether it and its saga have ended, which is a breach once it should have.
     fn is_settled(
         &self,
@@ -227,47 +483,24 @@ impl Order {
         sagas: &Sagas,
         breaches: &mut Breaches,
     ) -> bool {
-        let subject = format!("order-{id}");
-        let Some(saga) = self.saga.and_then(|saga| sagas.get(saga)) else {
-            let waits = deadlines.as_of.signed_duration_since(self.placed_at);
-            if waits > deadlines.start_within {
-                breaches.add(
-                    Kind::OrderWithoutSaga,
-                    subject,
-                    format!("no saga after {} ms", waits.num_milliseconds()),
-                    [self.placed.clone()],
-                );
-            }
+        let wait = Wait {
+            subject: format!("order-{id}"),
+            since: &self.placed,
+            at: self.placed_at,
+        };
+        let saga = self.saga.and_then(|saga| sagas.get(saga));
+        let Some(saga) = wait.ended(saga, deadlines, breaches) else {
             return false;
         };
-        let agrees = match saga.status {
-            sagas::Status::Completed => self.status == Status::Completed,
-            sagas::Status::Compensated => {
-                matches!(self.status, Status::Rejected | Status::Cancelled)
-            }
-            sagas::Status::NeedsAttention | sagas::Status::Parked => return false,
-            sagas::Status::Running | sagas::Status::Compensating => {
-                let late = deadlines.as_of.signed_duration_since(saga.deadline_at);
-                if late > deadlines.grace {
-                    breaches.add(
-                        Kind::OrderUnsettled,
-                        subject,
-                        format!(
-                            "{} ms past its deadline, and its saga is {} and waits for {}",
-                            late.num_milliseconds(),
-                            saga.status.as_str(),
-                            saga.waits_for()
-                        ),
-                        [self.placed.clone(), saga.started.clone(), saga.last.clone()],
-                    );
-                }
-                return false;
-            }
+        let agrees = if saga.status == sagas::Status::Completed {
+            self.was_completed && self.status.is_confirmed()
+        } else {
+            matches!(self.status, Status::Rejected | Status::Cancelled)
         };
         if !agrees {
             breaches.add(
                 Kind::OrderSagaDisagree,
-                subject,
+                wait.subject,
                 format!(
                     "it is {} and its saga {}",
                     self.status,
@@ -282,8 +515,13 @@ impl Order {
     /// Promise 2.
     fn money(&self, id: Uuid, payments: &Payments, breaches: &mut Breaches) {
         let payment = payments.get(self.payment);
-        let (authorized, captured, voided) = payment.map_or((0, 0, 0), |payment| {
-            (payment.authorized, payment.captured, payment.voided)
+        let (authorized, captured, voided, refunded) = payment.map_or((0, 0, 0, 0), |payment| {
+            (
+                payment.authorized,
+                payment.captured,
+                payment.voided,
+                payment.refunded,
+            )
         });
         let evidence = || {
             [self.last.clone()]
@@ -311,17 +549,14 @@ impl Order {
                 evidence(),
             );
         }
-        let kept = if self.status == Status::Completed {
-            i128::from(self.total.amount_minor)
-        } else {
-            0
-        };
-        if captured != kept {
+        let kept = self.kept();
+        if captured - refunded != kept {
             breaches.add(
                 Kind::CapturedNotGoodsKept,
                 &subject,
                 format!(
-                    "it is {}, its kept goods cost {kept} and {captured} are captured",
+                    "it is {}, its kept goods cost {kept}, and {captured} are captured and \
+                     {refunded} refunded",
                     self.status
                 ),
                 evidence(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use recourse_domain::{
-    Money, PaymentId,
+    Money, PaymentId, RefundId,
     payment::{Event, Operation},
 };
 use recourse_event_store::{Metadata, RecordedEvent};
@@ -29,6 +29,8 @@ pub(super) struct Payment {
     pub(super) voided: i128,
     pub(super) refunded: i128,
     pub(super) last: Evidence,
+    /// How much each refund under way is of.
+    refunds: BTreeMap<RefundId, i128>,
     open: Vec<Intent>,
     keys: Vec<Uuid>,
 }
@@ -69,6 +71,7 @@ impl Payments {
                     captured: 0,
                     voided: 0,
                     refunded: 0,
+                    refunds: BTreeMap::new(),
                     last: event.into(),
                     open: Vec::new(),
                     keys: Vec::new(),
@@ -106,6 +109,7 @@ impl Payments {
             totals.authorized += payment.authorized;
             totals.captured += payment.captured;
             totals.voided += payment.voided;
+            totals.refunded += payment.refunded;
             for intent in &payment.open {
                 if !intent.saga.is_some_and(|saga| sagas.is_open(saga)) {
                     breaches.add(
@@ -193,13 +197,27 @@ impl Payment {
                     saga,
                     breaches,
                 );
+                let amount = i128::from(requested.amount.amount_minor);
+                self.refunds.insert(requested.refund, amount);
             }
             Event::Refunded(refunded) => {
                 self.close(event, Operation::Refund(refunded.refund), breaches);
-                self.refunded += i128::from(refunded.amount.amount_minor);
+                let amount = i128::from(refunded.amount.amount_minor);
+                self.refunded += amount;
+                if self.refunds.remove(&refunded.refund) != Some(amount)
+                    || refunded.amount.currency != self.amount.currency
+                {
+                    breaches.add(
+                        Kind::MoneyNotConserved,
+                        &event.stream,
+                        format!("{} are refunded that were not asked for", refunded.amount),
+                        [event.into()],
+                    );
+                }
             }
             Event::RefundRefused(refused) => {
                 self.close(event, Operation::Refund(refused.refund), breaches);
+                self.refunds.remove(&refused.refund);
             }
             Event::Declined(_) => self.close(event, Operation::Authorize, breaches),
             Event::CaptureRefused(_) => self.close(event, Operation::Capture, breaches),
@@ -211,6 +229,7 @@ impl Payment {
         if self.authorized > i128::from(self.amount.amount_minor)
             || self.captured + self.voided > self.authorized
             || self.refunded > self.captured
+            || self.refunded + self.refunds.values().sum::<i128>() > self.authorized
         {
             breaches.add(
                 Kind::MoneyNotConserved,

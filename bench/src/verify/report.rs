@@ -70,7 +70,11 @@ pub struct MoneyTotals {
     pub captured: i128,
     /// Let go.
     pub voided: i128,
-    /// The totals of completed orders: what `captured` must be once all is settled.
+    /// Given back.
+    #[serde(default)]
+    pub refunded: i128,
+    /// What the goods cost that clients keep: what `captured` less `refunded` must be once all
+    /// is settled.
     pub goods_kept: i128,
 }
 
@@ -85,6 +89,9 @@ pub struct StockTotals {
     pub adjusted: i128,
     /// Went out.
     pub committed: i128,
+    /// Came back: by returns, and by what operators undid.
+    #[serde(default)]
+    pub restocked: i128,
     /// There now.
     pub on_hand: i128,
     /// Of these, held for orders.
@@ -100,6 +107,9 @@ pub struct AcknowledgedTotals {
     pub orders: u64,
     /// Of these, those told as settled.
     pub settled: u64,
+    /// Returns requested.
+    #[serde(default)]
+    pub returns: u64,
     /// Receipts and products.
     pub others: u64,
 }
@@ -163,19 +173,22 @@ pub enum Kind {
     OrderSagaDisagree,
     /// Authorized is not captured and voided, or more was moved than was there.
     MoneyNotConserved,
-    /// What was captured is not what the kept goods cost.
+    /// What was captured and not refunded is not what the kept goods cost.
     CapturedNotGoodsKept,
     /// What went out is not what the order's end says.
     GoodsNotOrder,
     /// Reserved is below zero or above what is on hand.
     StockOutOfBounds,
-    /// On hand is not what came in, was corrected and went out; or reserved is not the holds.
+    /// On hand is not what came in, was corrected, came back and went out; or reserved is not
+    /// the holds.
     StockNotConserved,
     /// A hold whose saga is not open.
     HoldWithoutSaga,
     /// A hold has taken effect twice.
     HoldDoubled,
-    /// A hold that is not there, or not as it was made, was released or committed.
+    /// The same goods came back twice.
+    RestockDoubled,
+    /// A hold that is not there, or not as it was made, was released, committed or undone.
     HoldUnknown,
     /// A position that is not the next one.
     PositionOrder,
@@ -234,6 +247,7 @@ impl Kind {
             | Self::StockNotConserved
             | Self::HoldWithoutSaga
             | Self::HoldDoubled
+            | Self::RestockDoubled
             | Self::HoldUnknown => 3,
             Self::PositionOrder
             | Self::RevisionOrder
@@ -367,24 +381,27 @@ impl Report {
                 authorized,
                 captured,
                 voided,
+                refunded,
                 goods_kept,
             } = money;
             writeln!(
                 out,
                 "money     {currency}: ordered {ordered}, authorized {authorized} = captured \
-                 {captured} + voided {voided} + open {}, goods kept {goods_kept}",
+                 {captured} + voided {voided} + open {}, refunded {refunded}, goods kept \
+                 {goods_kept}",
                 authorized - captured - voided,
             )?;
         }
         let stock = self.stock;
         writeln!(
             out,
-            "stock     {} SKUs: on hand {} = received {} + adjusted {} - committed {}; reserved {} \
-             by {} holds",
+            "stock     {} SKUs: on hand {} = received {} + adjusted {} + restocked {} - committed \
+             {}; reserved {} by {} holds",
             stock.skus,
             stock.on_hand,
             stock.received,
             stock.adjusted,
+            stock.restocked,
             stock.committed,
             stock.reserved,
             stock.open_holds,
@@ -392,8 +409,8 @@ impl Report {
         if let Some(told) = self.acknowledged {
             writeln!(
                 out,
-                "told      {} orders, {} of them as settled; {} others",
-                told.orders, told.settled, told.others
+                "told      {} orders, {} of them as settled; {} returns; {} others",
+                told.orders, told.settled, told.returns, told.others
             )?;
         }
         for view in &self.views {

@@ -9,7 +9,10 @@ use recourse_event_store::{Answered, Mark, Metadata, RecordedEvent, StreamName};
 use recourse_saga::{Answer, Direction, Event, SentCommand};
 use uuid::Uuid;
 
-use super::report::{Breaches, Commands, Evidence, Kind};
+use super::{
+    report::{Breaches, Commands, Evidence, Kind},
+    returns::RETURN,
+};
 
 #[derive(Default)]
 pub(super) struct Sagas {
@@ -81,10 +84,12 @@ pub(super) enum HoldChange {
     Reserved,
     Released,
     Committed,
+    Restocked,
 }
 
 /// What a saga leaves when it ends.
 pub(super) struct End {
+    pub(super) saga: Uuid,
     pub(super) order: Uuid,
     pub(super) holds: BTreeMap<u32, (Sku, HoldChange)>,
 }
@@ -170,6 +175,7 @@ impl Sagas {
         let ended = saga.apply(event, what, &mut self.commands, breaches);
         saga.last = event.into();
         ended.then(|| End {
+            saga: id,
             order: saga.order,
             holds: std::mem::take(&mut *saga.open).holds,
         })
@@ -312,6 +318,7 @@ impl Sagas {
             .open
             .holds
             .insert(held.hold.line, (held.sku.clone(), change));
+        let before_change = before.as_ref().map(|(_, before)| *before);
         if let Some((sku, before)) = before
             && change == HoldChange::Reserved
             && (before != HoldChange::Reserved || sku != held.sku)
@@ -321,6 +328,21 @@ impl Sagas {
                 &event.stream,
                 format!(
                     "line {} of saga {} was held before, in {sku}",
+                    held.hold.line, held.hold.saga
+                ),
+                [saga.last.clone(), event.into()],
+            );
+        }
+        // A return brings goods back under keys of its own; every other saga what it had out.
+        if change == HoldChange::Restocked
+            && saga.definition != RETURN
+            && before_change != Some(HoldChange::Committed)
+        {
+            breaches.add(
+                Kind::HoldUnknown,
+                &event.stream,
+                format!(
+                    "line {} of saga {} is not out",
                     held.hold.line, held.hold.saga
                 ),
                 [saga.last.clone(), event.into()],

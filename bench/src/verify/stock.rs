@@ -26,6 +26,8 @@ pub(super) struct Stock {
     pub(super) on_hand: i128,
     pub(super) reserved: i128,
     holds: BTreeMap<HoldId, Hold>,
+    /// What brought goods back: each once, for ever.
+    restocks: BTreeMap<HoldId, Evidence>,
     receipts: BTreeMap<String, Evidence>,
 }
 
@@ -91,6 +93,18 @@ impl Stocks {
                 let quantity = i128::from(held.quantity.get());
                 stock.on_hand += quantity;
                 stock.restocked += quantity;
+                if let Some(before) = stock.restocks.insert(held.hold, event.into()) {
+                    breaches.add(
+                        Kind::RestockDoubled,
+                        &event.stream,
+                        format!(
+                            "line {} of saga {} brought goods back before",
+                            held.hold.line, held.hold.saga
+                        ),
+                        [before, event.into()],
+                    );
+                }
+                sagas.hold(event, held, HoldChange::Restocked, breaches);
                 &held.sku
             }
             Event::RepeatAnswered(_) => return,
@@ -147,6 +161,7 @@ impl Stocks {
             totals.received += stock.received;
             totals.adjusted += stock.adjusted;
             totals.committed += stock.committed;
+            totals.restocked += stock.restocked;
             totals.on_hand += stock.on_hand;
             totals.reserved += stock.reserved;
             totals.open_holds = totals.open_holds.saturating_add(stock.holds.len() as u64);

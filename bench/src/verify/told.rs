@@ -67,13 +67,41 @@ impl Fold {
                     );
                 }
                 if let Some(status) = status
-                    && status != order.status.as_str()
+                    && !order.has_been(status)
                 {
                     breaches.add(
                         Kind::AcknowledgedDiffers,
                         &subject,
                         format!("acknowledged as {status}, and it is {}", order.status),
                         order.evidence(),
+                    );
+                }
+            }
+            Acknowledged::Return {
+                return_id,
+                order_id,
+                status,
+                ..
+            } => {
+                totals.returns = totals.returns.saturating_add(1);
+                let subject = format!("return {return_id} of order-{order_id}");
+                let order = self.orders.get(order_id.0);
+                let Some(its) = order.and_then(|order| order.return_status(*return_id)) else {
+                    return lost(breaches, subject);
+                };
+                let differs = status
+                    .as_ref()
+                    .is_some_and(|status| status != its.status.as_str());
+                if differs || beyond(its.requested.position) {
+                    breaches.add(
+                        Kind::AcknowledgedDiffers,
+                        &subject,
+                        format!(
+                            "acknowledged at {told} as {}, and it is {}; the log ends at {end}",
+                            status.as_deref().unwrap_or("requested"),
+                            its.status.as_str()
+                        ),
+                        [its.requested.clone(), its.last.clone()],
                     );
                 }
             }

@@ -69,6 +69,15 @@ impl Order {
         Uuid::new_v5(&self.saga, label.as_bytes())
     }
 
+    /// What a return's saga has to do with the same order.
+    pub(crate) fn returning(&self, saga: Uuid, lines: &[(&'static str, u32)]) -> Self {
+        Self {
+            saga,
+            lines: lines.to_vec(),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn total(&self) -> Money {
         let pieces: u32 = self.lines.iter().map(|(_, quantity)| quantity).sum();
         eur(100 * i64::from(pieces))
@@ -100,8 +109,8 @@ impl Order {
     fn target(&self, label: &str) -> StreamName {
         let (step, item) = step_of(label);
         match step {
-            "reserve" | "commit" => self.stock_stream(item.parse().unwrap()),
-            "authorize" | "capture" => self.payment_stream(),
+            "reserve" | "commit" | "restock" => self.stock_stream(item.parse().unwrap()),
+            "authorize" | "capture" | "refund" => self.payment_stream(),
             _ => self.stream(),
         }
     }
@@ -187,6 +196,16 @@ impl Log {
                 reference: reference.into(),
             }),
         )
+    }
+
+    /// The last position.
+    pub(crate) fn end(&self) -> Position {
+        Position::dense(self.events.len() as u64)
+    }
+
+    pub(crate) fn id_at(&self, position: Position) -> Uuid {
+        let index = usize::try_from(position.commit - 1).unwrap();
+        self.events[index].event.id
     }
 
     pub(crate) fn metadata(&self) -> Metadata {
@@ -323,7 +342,7 @@ impl Log {
         )
     }
 
-    fn answers(&self, order: &Order, label: &str) -> Metadata {
+    pub(crate) fn answers(&self, order: &Order, label: &str) -> Metadata {
         let mut metadata = self.metadata();
         metadata.correlation_id = order.id;
         metadata.mark = self.marks.get(&order.command(label)).copied();

@@ -1,6 +1,7 @@
 //! Deliberate damage: each kind of breach is found and named, and a healthy log has none.
 
 mod log;
+mod returns;
 mod view;
 
 use std::io::Write;
@@ -99,6 +100,7 @@ async fn a_healthy_log_holds_and_is_counted() {
             authorized: 400,
             captured: 300,
             voided: 100,
+            refunded: 0,
             goods_kept: 300,
         }
     );
@@ -109,6 +111,7 @@ async fn a_healthy_log_holds_and_is_counted() {
             received: 200,
             adjusted: 0,
             committed: 3,
+            restocked: 0,
             on_hand: 197,
             reserved: 4,
             open_holds: 1,
@@ -644,6 +647,7 @@ async fn what_was_acknowledged_and_is_lost_or_otherwise_is_found() {
         Some(AcknowledgedTotals {
             orders: 2,
             settled: 1,
+            returns: 0,
             others: 2
         })
     );
