@@ -1,6 +1,6 @@
 //! Every route and every answer that the contract declares is provoked, one by one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -358,13 +358,7 @@ fn every_operation_that_says_so_is_refused_where_there_is_too_much_to_do() {
         // A look at whether it is in flight may be in its way.
         scope.spawn(|| while slow.clone().send().status == 503 {});
         let full = || server.get("/v1/products").send().status == 503;
-        let began = std::time::Instant::now();
-        while !full() {
-            assert!(
-                began.elapsed() < Duration::from_secs(20),
-                "nothing is in flight"
-            );
-        }
+        assert!((0..20_000).any(|_| full()), "nothing is in flight");
         for operation in contract.operations() {
             let says_so = operation.codes(503).contains(&"overloaded");
             let answer = server
