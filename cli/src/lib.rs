@@ -19,6 +19,7 @@ mod metrics;
 #[allow(dead_code, reason = "the commands that print many lines use it")]
 mod output;
 mod schemas;
+mod storage;
 pub mod system;
 pub mod types;
 mod up;

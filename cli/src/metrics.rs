@@ -1,12 +1,11 @@
 //! `/metrics`, for Prometheus.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use axum::{http::header, response::IntoResponse};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use recourse_event_store::embedded;
 use recourse_service::contract::{Answer, Operation, Routes};
+
+use crate::storage::Storage;
 
 /// Every fsync of the event store since it was opened.
 const STORE_FSYNCS: &str = "recourse_store_fsyncs_total";
@@ -21,8 +20,19 @@ const STORE_SCRUBBED: &str = "recourse_store_scrubbed_position";
 /// The event at which that ends.
 const STORE_SCRUB_END: &str = "recourse_store_scrub_end_position";
 
+/// Bytes of log.
+const STORE_SIZE: &str = "recourse_store_size_bytes";
+/// Events in the log.
+const STORE_SIZE_EVENTS: &str = "recourse_store_size_events";
+/// Bytes left on the disk of the data folder.
+const DISK_FREE: &str = "recourse_disk_free_bytes";
+/// Bytes of log an hour, at the rate of the last hour.
+const STORE_GROWTH: &str = "recourse_store_growth_bytes_per_hour";
+/// Bytes of log an hour, at the rate of the last day.
+const STORE_GROWTH_DAY: &str = "recourse_store_growth_day_bytes_per_hour";
+
 /// Starts counting, and makes the address that shows the counts.
-pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
+pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics are counted already")?;
@@ -35,8 +45,25 @@ pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
         "the event up to which the log was read since the start, to look for damage"
     );
     metrics::describe_gauge!(STORE_SCRUB_END, "the event at which that ends");
+    metrics::describe_gauge!(STORE_SIZE, metrics::Unit::Bytes, "the log");
+    metrics::describe_gauge!(STORE_SIZE_EVENTS, "events in the log");
+    metrics::describe_gauge!(
+        DISK_FREE,
+        metrics::Unit::Bytes,
+        "what is left on the disk of the data folder"
+    );
+    metrics::describe_gauge!(
+        STORE_GROWTH,
+        metrics::Unit::Bytes,
+        "log an hour, at the rate of the last hour"
+    );
+    metrics::describe_gauge!(
+        STORE_GROWTH_DAY,
+        metrics::Unit::Bytes,
+        "log an hour, at the rate of the last day"
+    );
     let show = move || {
-        let shown = show(&store, &handle);
+        let shown = show(&storage, &handle);
         async move { shown }
     };
     let operation = Operation::new("getMetrics", "Read the counters")
@@ -46,14 +73,23 @@ pub(crate) fn routes(store: Arc<embedded::Store>) -> anyhow::Result<Routes> {
     Ok(Routes::new().get("/metrics", show, operation))
 }
 
-fn show(store: &embedded::Store, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
-    let stats = store.stats();
+fn show(storage: &Storage, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
+    let stats = storage.store.stats();
     metrics::counter!(STORE_FSYNCS).absolute(stats.fsyncs);
     metrics::counter!(STORE_LOG_BYTES).absolute(stats.log_bytes);
     metrics::counter!(STORE_EVENTS).absolute(stats.events);
     gauge(STORE_STREAMS, stats.streams);
     gauge(STORE_SCRUBBED, stats.scrub.position);
     gauge(STORE_SCRUB_END, stats.scrub.of);
+    // What cannot be asked now keeps the figures of the last time.
+    if let Ok(report) = storage.report() {
+        gauge(STORE_SIZE, report.log.bytes);
+        gauge(STORE_SIZE_EVENTS, report.log.events);
+        gauge(DISK_FREE, report.disk.free_bytes);
+        let mut growth = report.growth.iter().map(|window| window.bytes_per_hour);
+        gauge(STORE_GROWTH, growth.next().unwrap_or_default());
+        gauge(STORE_GROWTH_DAY, growth.next().unwrap_or_default());
+    }
     let media_type = "text/plain; version=0.0.4";
     ([(header::CONTENT_TYPE, media_type)], handle.render())
 }

@@ -14,6 +14,7 @@ use recourse_projection_services::Projections;
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
 use recourse_service::{
     Clock, Ids,
+    admission::Admission,
     contract::Routes,
     readiness::{self, Health, Need},
 };
@@ -108,6 +109,7 @@ pub enum Error {
 pub struct System {
     engines: Engines,
     readiness: readiness::Registry,
+    admission: Admission,
     catalog: recourse_catalog::Service,
     inventory: recourse_inventory::Service,
     orders: recourse_orders::Service,
@@ -137,7 +139,9 @@ impl System {
             Arc::clone(&now),
             worker(),
         );
-        let orders = recourse_orders::Service::new(store(), bus(), Arc::clone(&now), worker());
+        let admission = Admission::default();
+        let orders = recourse_orders::Service::new(store(), bus(), Arc::clone(&now), worker())
+            .admitting(admission.clone());
         let payments = recourse_payments::Service::new(
             store(),
             bus(),
@@ -162,6 +166,7 @@ impl System {
         Ok(Self {
             engines,
             readiness,
+            admission,
             catalog,
             inventory,
             orders,
@@ -169,6 +174,18 @@ impl System {
             orchestrator,
             projections,
         })
+    }
+
+    /// What it depends on: whoever composes it may add to that.
+    #[must_use]
+    pub fn readiness(&self) -> &readiness::Registry {
+        &self.readiness
+    }
+
+    /// Whether new orders are taken.
+    #[must_use]
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The gateway in front of the services, and of further addresses.

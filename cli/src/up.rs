@@ -6,13 +6,14 @@ use anyhow::Context;
 use clap::Args;
 use recourse_event_store::embedded;
 use recourse_payments::simulator::{self, Simulator};
-use recourse_service::{Clock, Ids, clock::SystemClock, shutdown};
+use recourse_service::{Clock, Ids, clock::SystemClock, readiness::Need, shutdown};
 use recourse_views::sqlite;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     folder::Layout,
     metrics,
+    storage::{self, Storage},
     system::{Engines, System},
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Options {
     /// not.
     #[arg(long, value_name = "MIB_PER_S", default_value_t = embedded::Options::default_scrub_mib_per_s())]
     scrub_mib_per_s: u32,
+    #[command(flatten)]
+    storage: storage::Options,
     /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     step_timeout_ms: u64,
@@ -49,6 +52,7 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     // Before anything is made on disk.
     options.gateway.validate()?;
+    options.storage.validate()?;
     let mut log = embedded::Options::new(Layout::of(&options.data).log);
     log.scrub_mib_per_s = options.scrub_mib_per_s;
     let store = Arc::new(
@@ -69,11 +73,20 @@ async fn serve(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (engines, system_options) = engines(&options, Arc::clone(&store)).await?;
+    let clock = Arc::clone(&engines.clock);
     let system = System::assemble(engines, system_options).await?;
+    let storage = Storage {
+        store: Arc::clone(&store),
+        clock,
+        options: options.storage,
+        admission: system.admission().clone(),
+        disk: system.readiness().dependency("disk", Need::Everything),
+    };
+    let level = storage.look(None);
     let gateway = system
         .gateway(
             options.gateway,
-            vec![metrics::routes(Arc::clone(&store))?],
+            vec![metrics::routes(storage.clone())?, storage.routes()],
             stop.clone(),
         )?
         .bind()
@@ -95,7 +108,9 @@ async fn serve(
     tokio::select! {
         biased;
         error = store.failed() => Err(error).context("the event store failed"),
-        (ran, ()) = async { tokio::join!(services, serving) } => Ok(ran?),
+        (ran, (), ()) = async {
+            tokio::join!(services, serving, storage.watch(level, services_stop.clone()))
+        } => Ok(ran?),
     }
 }
 

@@ -31,6 +31,7 @@ use recourse_domain::{
 use recourse_event_store::{Direction, EventStore, Position, StoreError, StreamName, Visibility};
 use recourse_service::{
     Problem,
+    admission::Admission,
     command::{self, Commands},
     contract::{Answer, Operation, Routes},
     http::{self, Body, ClientCommand, Id, Prefer, Reply, RequestContext},
@@ -57,6 +58,7 @@ struct Api {
     commands: Commands<Order>,
     products: Arc<Repository<Product>>,
     settlements: Settlements,
+    admission: Admission,
     clock: Clock,
 }
 
@@ -94,9 +96,17 @@ impl Service {
                 settlements: Settlements::new(Arc::clone(&store)),
                 commands: Commands::new(handle, store, problem),
                 products,
+                admission: Admission::default(),
                 clock,
             },
         }
+    }
+
+    /// Takes new orders only while this is open.
+    #[must_use]
+    pub fn admitting(mut self, admission: Admission) -> Self {
+        self.api.admission = admission;
+        self
     }
 
     /// Its addresses.

@@ -65,6 +65,7 @@ pub(crate) fn operation() -> Operation {
             errors::CURRENCY_MISMATCH,
             errors::NOTHING_TO_PAY,
             errors::TOTAL_OVERFLOW,
+            shared::STORAGE_LOW,
         ])
         .fails(shared::COMMAND)
 }
@@ -149,6 +150,7 @@ async fn accept(
         }
         return Ok((true, existing.position()));
     }
+    api.admission.check()?;
     let PaymentBody {
         method: Method::Card,
         token,

@@ -197,6 +197,15 @@ pub const STORE_FULL: Code = Code::new(
 )
 .retryable();
 
+/// The disk is nearly full: no new orders are taken.
+pub const STORAGE_LOW: Code = Code::new(
+    "storage-low",
+    503,
+    "The disk is nearly full: no new orders are taken",
+    include_str!("../../../docs/errors/storage-low.md"),
+)
+.retryable();
+
 /// The event store has failed.
 pub const STORE_FAILED: Code = Code::new(
     "store-failed",
@@ -272,6 +281,7 @@ pub const ERRORS: &[Code] = &[
     REQUEST_TIMEOUT,
     STORE_UNAVAILABLE,
     STORE_FULL,
+    STORAGE_LOW,
     STORE_FAILED,
     DEPENDENCY_UNAVAILABLE,
     SHUTTING_DOWN,

@@ -10,6 +10,7 @@
 //! them again; [`problem`] is the one way in which a request fails. [`clock`] and [`ids`] are
 //! the only sources of time and randomness, so that a seed replays a whole system.
 
+pub mod admission;
 pub mod clock;
 pub mod command;
 pub mod contract;

@@ -15,6 +15,8 @@ use serde::Serialize;
 pub enum Health {
     /// It works.
     Up,
+    /// It works, and needs an operator soon.
+    Degraded(String),
     /// It is not there yet: a view that still catches up after a start.
     Starting(String),
     /// It does not work, and why.
@@ -116,6 +118,7 @@ impl Registry {
                 .map(|(name, need, health)| {
                     let (status, detail) = match health {
                         Health::Up => ("up", None),
+                        Health::Degraded(detail) => ("degraded", Some(detail)),
                         Health::Starting(detail) => ("starting", Some(detail)),
                         Health::Down(detail) => ("down", Some(detail)),
                     };
@@ -141,7 +144,7 @@ impl Registry {
 }
 
 fn is_ready(report: &[(String, Need, Health)]) -> bool {
-    let up = |health: &Health| *health == Health::Up;
+    let up = |health: &Health| matches!(health, Health::Up | Health::Degraded(_));
     let mut some = report
         .iter()
         .filter(|(_, need, _)| *need == Need::Some)
@@ -168,11 +171,11 @@ pub struct Report {
 struct Entry {
     /// What it is called.
     name: String,
-    /// `up`, `starting` or `down`.
+    /// `up`, `degraded`, `starting` or `down`.
     status: &'static str,
     /// `everything` or `some`.
     needed_by: &'static str,
-    /// Why it is not up.
+    /// Why it is not just up.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
 }
@@ -227,6 +230,8 @@ mod tests {
         orders.up();
         stock.down("gone");
         assert!(registry.is_ready(), "one view works");
+        store.set(Health::Degraded("slow".into()));
+        assert!(registry.is_ready(), "it works");
         store.down("gone");
         assert!(!registry.is_ready(), "nothing works without the store");
         assert_eq!(registry.respond().status(), 503);

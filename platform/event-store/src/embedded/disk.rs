@@ -44,6 +44,15 @@ impl SyncPoint {
     ];
 }
 
+/// The room on a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// What is left to who is not the superuser.
+    pub free_bytes: u64,
+    /// All of it.
+    pub total_bytes: u64,
+}
+
 /// One open file.
 pub trait File: Send + Sync + 'static {
     /// Reads what there is from `offset`, at most a buffer full; how many bytes it was.
@@ -147,6 +156,12 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// Where it may not.
     fn sync_folder(&self, point: SyncPoint) -> io::Result<()>;
+
+    /// How much room there is.
+    ///
+    /// # Errors
+    /// Where it cannot say.
+    fn space(&self) -> io::Result<Space>;
 
     /// A new id, unlike any other.
     ///

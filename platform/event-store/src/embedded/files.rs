@@ -11,7 +11,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::disk::{Disk, File, SyncPoint};
+use super::disk::{Disk, File, Space, SyncPoint};
 
 /// A folder of the operating system.
 #[derive(Debug)]
@@ -183,6 +183,14 @@ impl Disk for Folder {
             }
         }
         Ok(())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let told = rustix::fs::statvfs(&self.path)?;
+        Ok(Space {
+            free_bytes: told.f_bavail.saturating_mul(told.f_frsize),
+            total_bytes: told.f_blocks.saturating_mul(told.f_frsize),
+        })
     }
 
     fn fresh_id(&self) -> io::Result<Uuid> {

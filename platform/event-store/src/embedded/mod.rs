@@ -15,6 +15,7 @@
 //! | [`checkpoint`] | the index written out, so that a start reads little; [`scrub`] reads the rest |
 //! | [`backup`] | a copy of the log, and a log of the copy |
 //! | [`index`] | where each stream ends, where each position is |
+//! | [`growth`] | how large the log is and how it grows |
 //! | [`tail`] | the newest events, decoded, in memory |
 //! | [`reading`], [`subscription`] | streams, the whole log, and following it |
 //! | [`disk`], [`files`] | the file trait, and the operating system's files behind it |
@@ -29,6 +30,7 @@ pub mod disk;
 mod engine;
 mod files;
 mod format;
+mod growth;
 mod header;
 mod index;
 mod options;
@@ -64,6 +66,7 @@ use self::{
 pub use self::{
     engine::Stats,
     files::Folder,
+    growth::{Growth, Size},
     options::{MAX_SEGMENT_BYTES, OpenError, Options},
     scrub::Scrub,
 };

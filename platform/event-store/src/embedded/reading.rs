@@ -371,7 +371,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Where the next record lies.
-    fn location(&self) -> Location {
+    pub(super) fn location(&self) -> Location {
         Location(self.at.0 + self.used as u64)
     }
 

@@ -15,7 +15,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::super::disk::{Disk, File, SyncPoint};
+use super::super::disk::{Disk, File, Space, SyncPoint};
 
 const SECTOR: usize = 512;
 
@@ -61,6 +61,7 @@ struct State {
     left_out: Option<SyncPoint>,
     fails: Option<SyncPoint>,
     full: bool,
+    space: Space,
     ids: u128,
 }
 
@@ -156,6 +157,11 @@ impl CrashDisk {
     /// Whether its end has come.
     pub(super) fn is_stopped(&self) -> bool {
         self.state().stopped
+    }
+
+    /// Says that there is this much room.
+    pub(super) fn has_room(&self, space: Space) {
+        self.state().space = space;
     }
 
     /// Lets each sync of this point fail from now on.
@@ -453,6 +459,10 @@ impl Disk for CrashDisk {
             state.folder_safe = state.folder_seen;
         }
         Ok(())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(self.state().space)
     }
 
     fn fresh_id(&self) -> io::Result<Uuid> {

@@ -6,4 +6,5 @@ mod crash_disk;
 mod daily;
 mod damage;
 mod faults;
+mod growth;
 mod world;
