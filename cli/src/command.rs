@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, output, schemas, up, verify};
+use crate::{backup, bench, manual, output, replay, schemas, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -37,6 +37,9 @@ enum Command {
     /// The schemas of the events: write them, or hold what has changed against the rules.
     #[command(subcommand)]
     Schemas(schemas::Action),
+    Replay(replay::Options),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl CommandLine {
@@ -63,6 +66,9 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Backup(options) => backup::back_up(options).await,
             Command::Restore(options) => backup::restore(&options),
             Command::Schemas(action) => schemas::run(&action),
+            Command::Replay(options) => replay::run(options).await,
+            Command::Completions(options) => manual::completions(&options),
+            Command::Man(options) => manual::pages(&options),
         }
     })
 }

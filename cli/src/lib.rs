@@ -15,9 +15,10 @@ mod bench;
 mod client;
 pub mod command;
 pub mod folder;
+mod manual;
 mod metrics;
-#[allow(dead_code, reason = "the commands that print many lines use it")]
 mod output;
+mod replay;
 mod schemas;
 mod storage;
 pub mod system;

@@ -26,6 +26,14 @@ pub(crate) fn print<T: Serialize>(value: &T, text: &str, json: bool) -> anyhow::
     }
 }
 
+/// Prints text as it is. A reader that is gone is passed over.
+pub(crate) fn text(text: &str) -> anyhow::Result<()> {
+    match write(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
 /// Prints one line of many. Each is on its way when this returns, for whoever follows along.
 ///
 /// # Errors
