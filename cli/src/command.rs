@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, manual, output, replay, schemas, up, verify};
+use crate::{backup, bench, manual, output, replay, sagas, schemas, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -40,6 +40,8 @@ enum Command {
     Replay(replay::Options),
     Completions(manual::Completions),
     Man(manual::Man),
+    /// Look at sagas, and pause, resume, retry, skip or compensate them.
+    Sagas(sagas::Options),
 }
 
 impl CommandLine {
@@ -69,6 +71,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Replay(options) => replay::run(options).await,
             Command::Completions(options) => manual::completions(&options),
             Command::Man(options) => manual::pages(&options),
+            Command::Sagas(options) => sagas::run(options).await,
         }
     })
 }

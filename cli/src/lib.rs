@@ -19,6 +19,7 @@ mod manual;
 mod metrics;
 mod output;
 mod replay;
+mod sagas;
 mod schemas;
 mod storage;
 pub mod system;

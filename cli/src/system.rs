@@ -203,6 +203,7 @@ impl System {
             self.inventory.routes(),
             self.orders.routes(),
             self.projections.routes(),
+            self.orchestrator.routes(),
         ]);
         let parts = recourse_gateway::Parts {
             routes,
@@ -211,6 +212,7 @@ impl System {
             errors: vec![
                 recourse_inventory::errors::ERRORS,
                 recourse_orders::errors::ERRORS,
+                recourse_saga_orchestrator::errors::ERRORS,
             ],
             readiness: self.readiness.clone(),
             ids: self.engines.ids.clone(),

@@ -9,7 +9,7 @@ use axum::{
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_bus::Json;
 use recourse_event_store::{Filter, RecordedEvent};
-use recourse_saga::{Event, Part, Reason, State as Saga, Status, StepView};
+use recourse_saga::{Event, Part, Reason, Skip, State as Saga, Status, StepView};
 use recourse_service::{
     Clock, Problem,
     contract::{Operation, Routes},
@@ -73,6 +73,9 @@ pub struct Shown {
     remaining: Vec<Part>,
     /// What an undo would undo now.
     undo_plan: Vec<Part>,
+    /// What operators had left out, or want left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skips: Vec<Skip>,
 }
 
 impl From<Row> for Shown {
@@ -91,6 +94,7 @@ impl From<Row> for Shown {
             steps: state.steps(),
             remaining: state.remaining(),
             undo_plan: state.undo_plan(),
+            skips: state.skips().to_vec(),
         }
     }
 }
@@ -177,7 +181,7 @@ struct Parameters {
     older_than_ms: Option<u64>,
 }
 
-/// Every status that a saga can be said to have. `paused` is none yet, so it finds nothing.
+/// Every status that a saga can be said to have.
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StatusFilter {

@@ -11,10 +11,12 @@
 //! name, only definitions. What a saga is lives in the log; what is kept beside it, the rows of
 //! the sagas in flight, only makes a restart cheap.
 
+pub mod errors;
 pub mod fulfilment;
 mod in_flight;
 mod live;
 mod lookup;
+mod operator;
 mod orchestrator;
 pub mod returns;
 
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use recourse_saga::{BuildError, Definition};
 
 pub use in_flight::{Error as InFlightError, IN_FLIGHT};
+pub use operator::Actions;
 pub use orchestrator::{Counts, Error, Options, Orchestrator};
 
 /// Every saga there is, each by its current definition.

@@ -13,6 +13,16 @@ use uuid::Uuid;
 /// How many events of a saga's stream are read at a time: more than nearly every saga has.
 const PAGE: usize = 256;
 
+/// An operator's command, and the request that it came by.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCommand {
+    pub(crate) id: Uuid,
+    pub(crate) body_hash: Uuid,
+    pub(crate) actor: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) traceparent: Option<String>,
+}
+
 /// Why a saga cannot be loaded or moved on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LiveError {
@@ -151,7 +161,22 @@ impl Live {
             return Ok(());
         };
         let events = react(definition, &self.state, input, now)?;
-        self.write(events, cause, now, log)
+        self.write(events, cause, None, now, log)
+    }
+
+    /// Keeps what an operator did.
+    pub(crate) fn write_action(
+        &mut self,
+        events: Vec<Event>,
+        command: &ClientCommand,
+        now: DateTime<Utc>,
+        log: LogId,
+    ) -> Result<(), LiveError> {
+        let cause = Cause {
+            event: command.id,
+            ..self.time()
+        };
+        self.write(events, &cause, Some(command), now, log)
     }
 
     /// Parks it: an input could not be handled, and it stands still until somebody acts.
@@ -167,13 +192,14 @@ impl Live {
             return Ok(());
         }
         let parked = Event::Parked(Parked { position, error });
-        self.write(vec![parked], cause, now, log)
+        self.write(vec![parked], cause, None, now, log)
     }
 
     fn write(
         &mut self,
         events: Vec<Event>,
         cause: &Cause,
+        operator: Option<&ClientCommand>,
         now: DateTime<Utc>,
         log: LogId,
     ) -> Result<(), LiveError> {
@@ -181,6 +207,13 @@ impl Live {
             let mut metadata = Metadata::new(self.origin.correlation, cause.event, now, log);
             metadata.request_id.clone_from(&self.origin.request_id);
             metadata.traceparent.clone_from(&self.origin.traceparent);
+            if let Some(operator) = operator {
+                metadata.actor.clone_from(&operator.actor);
+                metadata.request_id.clone_from(&operator.request_id);
+                metadata.traceparent.clone_from(&operator.traceparent);
+                metadata.command_id = Some(operator.id);
+                metadata.body_hash = Some(operator.body_hash);
+            }
             self.state.apply(&event, now);
             let event = NewEvent::encode(event, metadata, &self.stream, index)?;
             self.origin.event = event.id;

@@ -3,7 +3,7 @@
 use recourse_event_store::{
     Direction, EventStore, Mark, Position, RecordedEvent, StoreError, StreamName, Visibility, typed,
 };
-use recourse_saga::Answer;
+use recourse_saga::{Answer, Definition, Sent};
 use uuid::Uuid;
 
 /// How many events are read at a time: an answer is nearly always among the last few.
@@ -30,6 +30,33 @@ pub(crate) enum LookupError {
     /// An event there has metadata that is not ours.
     #[error("an event of the target's stream cannot be read")]
     Event(#[from] typed::Error),
+    /// The saga's own event is not there.
+    #[error("the saga's event {0} is gone")]
+    Gone(u64),
+}
+
+/// What became of a command that a saga sent, by its target's stream up to now.
+///
+/// # Errors
+/// Where a stream cannot be read, or the saga's event that carries the command is gone.
+pub(crate) async fn of_sent(
+    store: &dyn EventStore,
+    saga: Uuid,
+    sent: &Sent,
+) -> Result<Found, LookupError> {
+    let (stream, seen) = (Definition::stream(saga), Visibility::Appended);
+    let carries = store
+        .read_stream(&stream, Some(sent.revision), Direction::Forward, seen, 1)
+        .await?;
+    let position = carries
+        .first()
+        .map(|event| event.position)
+        .ok_or(LookupError::Gone(sent.revision))?;
+    let mark = Mark {
+        position,
+        index: sent.index,
+    };
+    look_up(store, &sent.target, sent.id, mark).await
 }
 
 /// What became of a command, by its target's stream up to now.

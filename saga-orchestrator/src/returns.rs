@@ -85,9 +85,9 @@ pub fn definition(timing: &Timing) -> Result<Definition, BuildError> {
             accept_return,
             withdraw_return,
         )))
-        .step(timing.of(pivot("refund-payment", refund_payment)))
-        .step(timing.of(retriable("restock", restock).fans_out()))
-        .step(timing.of(retriable("close-return", close_return)))
+        .step(timing.of(pivot("refund-payment", refund_payment).irreversible()))
+        .step(timing.of(retriable("restock", restock).fans_out().irreversible()))
+        .step(timing.of(retriable("close-return", close_return).irreversible()))
         .when_undone(timing.of(closing("reject-return", reject_return)))
         .build()
 }

@@ -411,6 +411,7 @@ impl Fold {
             settled,
             sagas: self.sagas.by_status(),
             commands: self.sagas.commands,
+            exceptions: self.sagas.exceptions,
             money,
             stock,
             acknowledged,

@@ -15,7 +15,7 @@ use super::{
     payments::Payments,
     report::{Breaches, Evidence, Kind, MoneyTotals},
     returns::{self, RETURN, Return},
-    sagas::{self, End, HoldChange, Sagas},
+    sagas::{self, End, HoldChange, Sagas, Skipped},
 };
 
 /// The definition whose sagas settle orders.
@@ -36,6 +36,8 @@ pub(super) struct Order {
     /// That it was completed once, whatever came of that.
     was_completed: bool,
     returns: Vec<Return>,
+    /// What an operator had its saga leave out.
+    skipped: Vec<Skipped>,
     placed: Evidence,
     placed_at: DateTime<Utc>,
     last: Evidence,
@@ -104,6 +106,7 @@ impl Orders {
                     returns: Vec::new(),
                     placed: event.into(),
                     placed_at: recorded_at,
+                    skipped: Vec::new(),
                     last: event.into(),
                 },
             );
@@ -212,6 +215,7 @@ impl Orders {
         if let Some(its) = order.returns.iter().find(|its| its.saga == end.saga) {
             return its.goods(end, event, breaches);
         }
+        order.skipped.extend(end.skipped.iter().cloned());
         let kept = order.was_completed && order.status.is_confirmed();
         let lines = if kept {
             order.lines.clone()
@@ -223,7 +227,10 @@ impl Orders {
                 end.holds.get(&number),
                 Some((held, HoldChange::Committed)) if held == sku
             );
-            if out != kept {
+            let is_skipped = end.skipped.iter().any(|skipped| {
+                skipped.target.category() == "stock" && skipped.item == number.to_string()
+            });
+            if out != kept && !is_skipped {
                 breaches.add(
                     Kind::GoodsNotOrder,
                     format!("order-{}", end.order),
@@ -326,7 +333,7 @@ impl Wait<'_> {
         };
         match saga.status {
             sagas::Status::Completed | sagas::Status::Compensated => Some(saga),
-            sagas::Status::NeedsAttention | sagas::Status::Parked => None,
+            sagas::Status::NeedsAttention | sagas::Status::Parked | sagas::Status::Paused => None,
             sagas::Status::Running | sagas::Status::Compensating => {
                 let late = deadlines.as_of.signed_duration_since(saga.deadline_at);
                 if late > deadlines.grace {
@@ -497,7 +504,7 @@ impl Order {
         } else {
             matches!(self.status, Status::Rejected | Status::Cancelled)
         };
-        if !agrees {
+        if !agrees && !self.is_excepted("order") {
             breaches.add(
                 Kind::OrderSagaDisagree,
                 wait.subject,
@@ -510,6 +517,13 @@ impl Order {
             );
         }
         agrees
+    }
+
+    /// Whether an operator had something left out of an aggregate of this category.
+    fn is_excepted(&self, category: &str) -> bool {
+        self.skipped
+            .iter()
+            .any(|skipped| skipped.target.category() == category)
     }
 
     /// Promise 2.
@@ -536,6 +550,10 @@ impl Order {
                 "its payment is for another order",
                 evidence(),
             );
+        }
+        if self.is_excepted("payment") {
+            // Written off, and listed as such.
+            return;
         }
         if authorized != captured + voided {
             breaches.add(

@@ -36,6 +36,9 @@ pub struct Report {
     pub money: BTreeMap<String, MoneyTotals>,
     /// Stock over all SKUs, in pieces.
     pub stock: StockTotals,
+    /// What operators had sagas leave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
     /// What clients were told, where a file was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<AcknowledgedTotals>,
@@ -138,6 +141,25 @@ pub struct Breach {
     pub detail: String,
     /// The events that show it, oldest first where there are several.
     pub events: Vec<Evidence>,
+}
+
+/// A command that an operator had a saga leave out: no breach, and not what was promised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exception {
+    /// The stream of the aggregate that it would have gone to.
+    pub target: StreamName,
+    /// Its type: `payment.capture`.
+    pub command: String,
+    /// What was left out, in words.
+    pub what: String,
+    /// That an effect stays which nothing takes back.
+    pub remains: bool,
+    /// Who had it left out.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// The event that says so.
+    pub event: Evidence,
 }
 
 /// An event that shows a breach.
@@ -418,6 +440,23 @@ impl Report {
                 out,
                 "view      {}: {} rows at {}",
                 view.view, view.rows, view.position
+            )?;
+        }
+        for exception in &self.exceptions {
+            writeln!(
+                out,
+                "EXCEPTION {}: {} ({} to {}), said {}: {}{}",
+                exception.event.stream,
+                exception.what,
+                exception.command,
+                exception.target,
+                exception.actor,
+                exception.reason,
+                if exception.remains {
+                    "; it remains"
+                } else {
+                    ""
+                },
             )?;
         }
         for breach in &self.breaches {

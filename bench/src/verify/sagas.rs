@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use recourse_domain::{NOTHING_TO_UNDO, Sku, stock::Held};
 use recourse_event_store::{Answered, Mark, Metadata, RecordedEvent, StreamName};
-use recourse_saga::{Answer, Direction, Event, SentCommand};
+use recourse_saga::{Answer, Direction, Event, SentCommand, SkipResult, StepSkipped};
 use uuid::Uuid;
 
 use super::{
-    report::{Breaches, Commands, Evidence, Kind},
+    report::{Breaches, Commands, Evidence, Exception, Kind},
     returns::RETURN,
 };
 
 #[derive(Default)]
 pub(super) struct Sagas {
     sagas: BTreeMap<Uuid, Saga>,
+    /// What operators left out.
+    pub(super) exceptions: Vec<Exception>,
     pub(super) commands: Commands,
 }
 
@@ -26,6 +28,8 @@ pub(super) struct Saga {
     pub(super) order: Uuid,
     pub(super) deadline_at: DateTime<Utc>,
     pub(super) status: Status,
+    /// How it stands but for standing still.
+    moving: Status,
     pub(super) started: Evidence,
     pub(super) last: Evidence,
     open: Box<Open>,
@@ -35,6 +39,15 @@ pub(super) struct Saga {
 struct Open {
     sent: BTreeMap<Uuid, Sent>,
     holds: BTreeMap<u32, (Sku, HoldChange)>,
+    skipped: Vec<Skipped>,
+}
+
+/// A command that an operator had left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Skipped {
+    /// The aggregate that it would have gone to.
+    pub(super) target: StreamName,
+    pub(super) item: String,
 }
 
 struct Sent {
@@ -57,6 +70,7 @@ pub(super) enum Status {
     Compensating,
     NeedsAttention,
     Parked,
+    Paused,
     Completed,
     Compensated,
 }
@@ -68,6 +82,7 @@ impl Status {
             Self::Compensating => "compensating",
             Self::NeedsAttention => "needs_attention",
             Self::Parked => "parked",
+            Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Compensated => "compensated",
         }
@@ -92,6 +107,7 @@ pub(super) struct End {
     pub(super) saga: Uuid,
     pub(super) order: Uuid,
     pub(super) holds: BTreeMap<u32, (Sku, HoldChange)>,
+    pub(super) skipped: Vec<Skipped>,
 }
 
 impl Sagas {
@@ -151,6 +167,7 @@ impl Sagas {
                         order: metadata.correlation_id,
                         deadline_at: started.deadline_at,
                         status: Status::Running,
+                        moving: Status::Running,
                         started: event.into(),
                         last: event.into(),
                         open: Box::default(),
@@ -174,10 +191,17 @@ impl Sagas {
         let saga = self.sagas.get_mut(&id)?;
         let ended = saga.apply(event, what, &mut self.commands, breaches);
         saga.last = event.into();
-        ended.then(|| End {
-            saga: id,
-            order: saga.order,
-            holds: std::mem::take(&mut *saga.open).holds,
+        if let Event::StepSkipped(skipped) = what {
+            self.exceptions.push(exception(event, skipped));
+        }
+        ended.then(|| {
+            let open = std::mem::take(&mut *saga.open);
+            End {
+                saga: id,
+                order: saga.order,
+                holds: open.holds,
+                skipped: open.skipped,
+            }
         })
     }
 
@@ -351,6 +375,29 @@ impl Sagas {
     }
 }
 
+fn exception(event: &RecordedEvent, skipped: &StepSkipped) -> Exception {
+    let item = if skipped.item.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", skipped.item)
+    };
+    let what = match (skipped.direction, skipped.result) {
+        (Direction::Do, SkipResult::Left) => "was not done",
+        (Direction::Do, SkipResult::Done) => "was done elsewhere",
+        (_, SkipResult::Left) => "was not undone",
+        (_, SkipResult::Done) => "was undone elsewhere",
+    };
+    Exception {
+        target: skipped.target.clone(),
+        command: skipped.command_type.clone(),
+        what: format!("{}{item} {what}", skipped.step),
+        remains: skipped.remains && skipped.result == SkipResult::Left,
+        actor: skipped.by.actor.clone(),
+        reason: skipped.by.reason.clone(),
+        event: event.into(),
+    }
+}
+
 fn wrong_mark(event: &RecordedEvent, metadata: &Metadata, sent: &Sent, breaches: &mut Breaches) {
     let said = metadata.mark.map_or_else(
         || "none".to_owned(),
@@ -382,8 +429,14 @@ impl Saga {
                 if let Some(deadline_at) = noted.deadline_at {
                     self.deadline_at = deadline_at;
                 }
-                if self.status == Status::NeedsAttention {
-                    self.status = Status::Running;
+                for closed in &noted.closes {
+                    self.known(event, *closed, breaches);
+                    if let Some(sent) = self.open.sent.get_mut(closed) {
+                        sent.superseded = true;
+                    }
+                }
+                if self.moving == Status::NeedsAttention {
+                    self.moving = Status::Running;
                 }
                 let refused = noted.answer != Answer::Done && !noted.counts_as_done;
                 let turns_back = refused && noted.resend_at.is_none();
@@ -392,12 +445,12 @@ impl Saga {
                     .iter()
                     .any(|sent| sent.direction != Direction::Do);
                 if turns_back || undoes {
-                    self.status = Status::Compensating;
+                    self.moving = Status::Compensating;
                 }
             }
             Event::TimedOut(timed_out) => {
                 self.known(event, timed_out.command, breaches);
-                self.status = Status::Compensating;
+                self.moving = Status::Compensating;
             }
             Event::Overdue(overdue) => self.known(event, overdue.command, breaches),
             Event::Resent(resent) => {
@@ -406,18 +459,51 @@ impl Saga {
                     sent.superseded = true;
                 }
             }
-            Event::CancellationNoted(_) => self.status = Status::Compensating,
-            Event::AttentionNeeded(_) => self.status = Status::NeedsAttention,
+            Event::CancellationNoted(_) => self.moving = Status::Compensating,
+            Event::AttentionNeeded(_) => self.moving = Status::NeedsAttention,
             Event::Parked(_) => self.status = Status::Parked,
+            Event::Paused(_) => self.status = Status::Paused,
+            Event::Resumed(resumed) => {
+                self.go_on(resumed.deadline_at);
+                self.status = self.moving;
+            }
+            Event::Retried(retried) => self.eased(retried.deadline_at),
+            Event::SkipRequested(requested) => self.eased(requested.deadline_at),
+            Event::StepSkipped(skipped) => self.open.skipped.push(Skipped {
+                target: skipped.target.clone(),
+                item: skipped.item.to_string(),
+            }),
+            Event::CompensationRequested(requested) => {
+                self.go_on(Some(requested.deadline_at));
+                self.moving = Status::Compensating;
+                self.status = Status::Compensating;
+            }
             Event::Started(_) => {}
             Event::Completed(_) => self.end(event, Status::Completed, breaches),
             Event::Compensated(_) => self.end(event, Status::Compensated, breaches),
+        }
+        if !matches!(self.status, Status::Paused | Status::Parked) && !self.status.has_ended() {
+            self.status = self.moving;
         }
         for (index, sent) in (0_u32..).zip(what.commands()) {
             commands.sent = commands.sent.saturating_add(1);
             self.send(event, index, sent, breaches);
         }
         self.status.has_ended()
+    }
+
+    fn go_on(&mut self, deadline_at: Option<DateTime<Utc>>) {
+        if let Some(deadline_at) = deadline_at {
+            self.deadline_at = deadline_at;
+        }
+    }
+
+    /// Needs no attention any more, where an action says so.
+    fn eased(&mut self, deadline_at: Option<DateTime<Utc>>) {
+        self.go_on(deadline_at);
+        if deadline_at.is_some() && self.moving == Status::NeedsAttention {
+            self.moving = Status::Running;
+        }
     }
 
     fn send(
@@ -527,7 +613,10 @@ impl Saga {
             }
         }
         for (line, (sku, change)) in &self.open.holds {
-            if *change == HoldChange::Reserved {
+            let is_skipped = self.open.skipped.iter().any(|skipped| {
+                skipped.target.category() == "stock" && skipped.item == line.to_string()
+            });
+            if *change == HoldChange::Reserved && !is_skipped {
                 breaches.add(
                     Kind::HoldWithoutSaga,
                     &event.stream,

@@ -141,12 +141,24 @@ impl World {
                     returned.send()
                 }
             }
+            ("actOnSaga", 200) => self.at(operation, &self.actions_of_pending_saga()).send(),
             ("cancelOrder", 200) => {
                 let cancelled = self.path_of_pending_order() + "/cancellation";
                 self.at(operation, &cancelled).send()
             }
             _ => self.good(operation).send(),
         }
+    }
+
+    /// Where a saga that is under way is acted on.
+    fn actions_of_pending_saga(&self) -> String {
+        let placed = self.server.order("tea-1", 1, "tok_slow_30000").send();
+        let placed = placed.expect(202).json();
+        let saga = placed["saga_id"].as_str().unwrap();
+        let saga = format!("/v1/sagas/{saga}");
+        // It begins right after its order is placed.
+        while self.server.get(&saga).send().status == 404 {}
+        saga + "/actions"
     }
 
     fn path_of_pending_order(&self) -> String {
@@ -158,6 +170,11 @@ impl World {
     fn fail(&self, operation: Operation<'_>, code: &str) -> Option<Answer> {
         let good = || self.good(operation);
         let path = self.path(operation.path);
+        if operation.id() == "actOnSaga"
+            && let Some(answer) = self.fail_action(operation, code)
+        {
+            return Some(answer);
+        }
         Some(match code {
             "host-not-allowed" => good().header("host", "evil.example").send(),
             "origin-not-allowed" => good().header("origin", "http://evil.example").send(),
@@ -184,6 +201,31 @@ impl World {
             "invalid-query" => self.at(operation, &format!("{path}?limit=0")).send(),
             "precondition-failed" => good().header("if-match", "\"999\"").send(),
             _ => return self.refuse(operation, code),
+        })
+    }
+
+    /// An answer with a code that actions on sagas give otherwise than other commands.
+    fn fail_action(&self, operation: Operation<'_>, code: &str) -> Option<Answer> {
+        let pause = |path: &str, reason: &str| {
+            let body = json!({"action": "pause", "reason": reason});
+            self.server.post(path, &body)
+        };
+        let path = self.path(operation.path);
+        Some(match code {
+            "not-found" => {
+                let unknown = "/v1/sagas/0d7cbbb4-8f6c-4b7e-9f6e-1d1f5a2b3c4d/actions";
+                self.at(operation, unknown).send()
+            }
+            "action-not-possible" => self.good(operation).send(),
+            "precondition-required" => pause(&path, "to look").send(),
+            "precondition-failed" => pause(&path, "to look").header("if-match", "\"999\"").send(),
+            "idempotency-key-reused" => {
+                let path = self.actions_of_pending_saga();
+                let keyed = |reason| pause(&path, reason).header("if-match", "*").key("twice");
+                keyed("once").send().expect(200);
+                keyed("twice").send()
+            }
+            _ => return None,
         })
     }
 

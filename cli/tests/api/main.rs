@@ -24,6 +24,8 @@ mod repeating;
 #[cfg(test)]
 mod returns;
 #[cfg(test)]
+mod sagas;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod server;

@@ -25,7 +25,7 @@ const RESUME_AFTER: Duration = Duration::from_millis(50);
 pub enum Settled {
     /// It has ended, done or undone.
     Ended(Position),
-    /// It needs attention or is parked: whoever waits is told that it may take longer.
+    /// It needs attention, is parked or paused: whoever waits is told that it may take longer.
     Stuck(Position),
 }
 
@@ -42,7 +42,9 @@ impl Settled {
     fn read(event: &RecordedEvent) -> Option<Self> {
         match &*event.event.event_type {
             "saga.completed.v1" | "saga.compensated.v1" => Some(Self::Ended(event.position)),
-            "saga.attention-needed.v1" | "saga.parked.v1" => Some(Self::Stuck(event.position)),
+            "saga.attention-needed.v1" | "saga.parked.v1" | "saga.paused.v1" => {
+                Some(Self::Stuck(event.position))
+            }
             _ => None,
         }
     }
@@ -125,7 +127,8 @@ impl Settlements {
             if state.is_ended() {
                 Some(Settled::Ended(last.position))
             } else {
-                state.trouble().map(|_| Settled::Stuck(last.position))
+                let is_stuck = state.trouble().is_some() || state.is_paused();
+                is_stuck.then_some(Settled::Stuck(last.position))
             }
         }))
     }
@@ -148,6 +151,7 @@ impl Settlements {
                 "saga.compensated.",
                 "saga.attention-needed.",
                 "saga.parked.",
+                "saga.paused.",
             ]
             .map(String::from)
             .to_vec(),

@@ -325,8 +325,8 @@ async fn make(mut call: Call, outside: &Outside) -> Result<Done, Error> {
             detail: format!("no answer within {} ms", options.call_timeout_ms),
         });
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
-    if !(is_unknown && call.recorded) {
-        record(&call, outcome, outside).await?;
+    if !(is_unknown && call.recorded) && !record(&call, outcome, outside).await? {
+        return Ok(Done::GivenUp);
     }
     if !is_unknown {
         return Ok(Done::Recorded(call));
@@ -338,8 +338,9 @@ async fn make(mut call: Call, outside: &Outside) -> Result<Done, Error> {
 }
 
 /// Records an outcome in the payment's stream; repeated until it is, for the provider's answer
-/// is known nowhere else.
-async fn record(call: &Call, outcome: Outcome, outside: &Outside) -> Result<(), Error> {
+/// is known nowhere else. `false` where it never can be: the intent stays open, and its saga comes
+/// to need attention.
+async fn record(call: &Call, outcome: Outcome, outside: &Outside) -> Result<bool, Error> {
     let command = Command::RecordOutcome(RecordOutcome {
         operation: call.call.operation,
         key: call.call.key,
@@ -357,7 +358,7 @@ async fn record(call: &Call, outcome: Outcome, outside: &Outside) -> Result<(), 
                 if outcome.effect == Effect::Unchanged {
                     tracing::debug!(payment = %call.stream, "an outcome was recorded before");
                 }
-                return Ok(());
+                return Ok(true);
             }
             // The worker has ended and says itself why; the intent stays open.
             Err(SendError::ShuttingDown) => std::future::pending().await,
@@ -365,6 +366,21 @@ async fn record(call: &Call, outcome: Outcome, outside: &Outside) -> Result<(), 
                 error @ (StoreError::Failed(_) | StoreError::Closed),
             ))) => {
                 return Err(Error::Store(error));
+            }
+            Err(SendError::Failed(
+                error @ (CommandError::Unreadable(_)
+                | CommandError::Unwritable(_)
+                | CommandError::TooLarge { .. }
+                | CommandError::Refused { .. }),
+            )) => {
+                tracing::error!(
+                    payment = %call.stream,
+                    operation = call.call.operation.as_str(),
+                    key = %call.call.key,
+                    %error,
+                    "an outcome cannot be recorded: see to the payment by hand"
+                );
+                return Ok(false);
             }
             Err(error) => {
                 tracing::warn!(payment = %call.stream, %error, "an outcome will be recorded again");

@@ -1,5 +1,7 @@
 //! What can have happened to a saga.
 
+mod operator;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +10,10 @@ use recourse_event_store::{Position, RecordedEvent, Refused, typed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use operator::{
+    By, CompensationRequested, Paused, Resumed, Retried, SkipRequested, SkipResult, StepSkipped,
+};
 
 /// What can have happened to a saga.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +48,25 @@ pub enum Event {
     /// Its orchestrator could not handle an input: it stands still until an operator acts.
     #[serde(rename = "saga.parked.v1")]
     Parked(Parked),
+    /// An operator let it stand still: it records answers and sends nothing.
+    #[serde(rename = "saga.paused.v1")]
+    Paused(Paused),
+    /// An operator let it go on, from a pause or from being parked.
+    #[serde(rename = "saga.resumed.v1")]
+    Resumed(Resumed),
+    /// An operator had what is not answered, or was refused, sent again.
+    #[serde(rename = "saga.retried.v1")]
+    Retried(Retried),
+    /// An operator wants a step, or its way back, left out: what the step may have done is
+    /// undone first.
+    #[serde(rename = "saga.skip-requested.v1")]
+    SkipRequested(SkipRequested),
+    /// An item of a step, or its way back, is left out.
+    #[serde(rename = "saga.step-skipped.v1")]
+    StepSkipped(StepSkipped),
+    /// An operator wants the saga undone.
+    #[serde(rename = "saga.compensation-requested.v1")]
+    CompensationRequested(CompensationRequested),
 }
 
 /// Which way a command works.
@@ -49,6 +74,7 @@ pub enum Event {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
+#[schemars(rename = "CommandDirection")]
 pub enum Direction {
     /// Forward.
     Do,
@@ -56,6 +82,44 @@ pub enum Direction {
     Undo,
     /// Back, from the pivot on, at an operator's wish.
     Reverse,
+}
+
+impl Direction {
+    pub(crate) fn is_forward(&self) -> bool {
+        *self == Self::Do
+    }
+}
+
+/// What takes a step's effect back.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayBack {
+    /// A command: the compensation before the pivot, the reversal from there on.
+    #[default]
+    Command,
+    /// There is nothing to take back.
+    NoEffect,
+    /// Nothing does.
+    Impossible,
+}
+
+impl WayBack {
+    fn is_command(&self) -> bool {
+        *self == Self::Command
+    }
 }
 
 /// What a step is to the point of no return.
@@ -88,6 +152,20 @@ pub struct PlannedStep {
     /// done, that item of the earlier one has nothing left to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_over: Option<Arc<str>>,
+    /// What takes its effect back.
+    #[serde(default, skip_serializing_if = "WayBack::is_command")]
+    pub way_back: WayBack,
+}
+
+impl PlannedStep {
+    /// The direction of the command that takes it back, where there is one.
+    pub(crate) fn back(&self) -> Direction {
+        if self.kind == Kind::Compensatable {
+            Direction::Undo
+        } else {
+            Direction::Reverse
+        }
+    }
 }
 
 /// A command that a saga has sent.
@@ -176,6 +254,13 @@ pub struct Answered {
     /// and the commands that this one undoes never took effect and never will.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counts_as_done: bool,
+    /// That it decides nothing: a later attempt does, or an operator who has it left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_moot: bool,
+    /// Earlier attempts at the same that are open: their target has passed them, so they never
+    /// take effect any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closes: Vec<Uuid>,
     /// When the next attempt is sent, where it was refused for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resend_at: Option<DateTime<Utc>>,
@@ -222,7 +307,8 @@ pub struct Overdue {
 pub struct Resent {
     /// The command that will not take effect.
     pub command: Uuid,
-    /// The next attempt.
+    /// The next attempt; none where the saga is on its way back and does not want it any more.
+    /// Then what follows from that.
     pub commands: Vec<SentCommand>,
 }
 
@@ -274,11 +360,53 @@ impl Event {
             Self::TimedOut(event) => &event.commands,
             Self::Resent(event) => &event.commands,
             Self::CancellationNoted(event) => &event.commands,
+            Self::Resumed(event) => &event.commands,
+            Self::Retried(event) => &event.commands,
+            Self::SkipRequested(event) => &event.commands,
+            Self::StepSkipped(event) => &event.commands,
+            Self::CompensationRequested(event) => &event.commands,
             Self::Overdue(_)
             | Self::Completed(_)
             | Self::Compensated(_)
             | Self::AttentionNeeded(_)
-            | Self::Parked(_) => &[],
+            | Self::Parked(_)
+            | Self::Paused(_) => &[],
+        }
+    }
+
+    /// Where its commands go; none for an event that carries none.
+    pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<SentCommand>> {
+        match self {
+            Self::Started(event) => Some(&mut event.commands),
+            Self::Answered(event) => Some(&mut event.commands),
+            Self::TimedOut(event) => Some(&mut event.commands),
+            Self::Resent(event) => Some(&mut event.commands),
+            Self::CancellationNoted(event) => Some(&mut event.commands),
+            Self::Resumed(event) => Some(&mut event.commands),
+            Self::Retried(event) => Some(&mut event.commands),
+            Self::SkipRequested(event) => Some(&mut event.commands),
+            Self::StepSkipped(event) => Some(&mut event.commands),
+            Self::CompensationRequested(event) => Some(&mut event.commands),
+            Self::Overdue(_)
+            | Self::Completed(_)
+            | Self::Compensated(_)
+            | Self::AttentionNeeded(_)
+            | Self::Parked(_)
+            | Self::Paused(_) => None,
+        }
+    }
+
+    /// Who acted, where this is an operator's doing.
+    #[must_use]
+    pub fn by(&self) -> Option<&By> {
+        match self {
+            Self::Paused(event) => Some(&event.by),
+            Self::Resumed(event) => Some(&event.by),
+            Self::Retried(event) => Some(&event.by),
+            Self::SkipRequested(event) => Some(&event.by),
+            Self::CompensationRequested(event) => Some(&event.by),
+            Self::StepSkipped(event) => Some(&event.by),
+            _ => None,
         }
     }
 }
@@ -323,6 +451,8 @@ mod tests {
             },
             position: Position::dense(7),
             counts_as_done: false,
+            is_moot: false,
+            closes: vec![],
             resend_at: None,
             deadline_at: None,
             commands: vec![SentCommand {

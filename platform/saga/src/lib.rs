@@ -24,11 +24,15 @@ pub use definition::{
     compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
-    Answer, Answered, AttentionNeeded, CancellationNoted, Compensated, Completed, Direction, Event,
-    Kind, Overdue, Parked, PlannedStep, Resent, SentCommand, Started, TimedOut, commands_of,
+    Answer, Answered, AttentionNeeded, By, CancellationNoted, Compensated, CompensationRequested,
+    Completed, Direction, Event, Kind, Overdue, Parked, Paused, PlannedStep, Resent, Resumed,
+    Retried, SentCommand, SkipRequested, SkipResult, Started, StepSkipped, TimedOut, WayBack,
+    commands_of,
 };
+pub use react::{ActError, Action, Finding, Input, ReactError, act, react};
 #[cfg(feature = "explore")]
-pub use react::react_under;
-pub use react::{Finding, Input, ReactError, react};
+pub use react::{act_under, react_under};
 pub use rules::{Rule, Rules};
-pub use state::{End, Outcome, Part, Reason, Sent, State, Status, StepStatus, StepView, Timer};
+pub use state::{
+    End, Outcome, Part, Reason, Sent, Skip, State, Status, StepStatus, StepView, Timer,
+};

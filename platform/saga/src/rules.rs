@@ -31,11 +31,29 @@ pub enum Rule {
     AnsweredOnce,
     /// A cancellation before the pivot turns the saga back.
     CancellationTurnsBack,
+    /// Past the pivot an operator's undo begins with the pivot's own reversal.
+    PivotIsReversedFirst,
+    /// Past the pivot an operator's undo goes to every step that was sent and not refused.
+    ReversalGoesToEveryStep,
+    /// What a later step has taken over is not undone besides.
+    TakenOverIsNotUndone,
+    /// A skip first sends the step's undo or reversal, and counts once that is answered.
+    SkipUndoesFirst,
+    /// The pivot cannot be skipped.
+    PivotIsNotSkipped,
+    /// A retry looks up first.
+    RetryLooksUpFirst,
+    /// The answer to a later attempt closes the earlier ones.
+    RetryClosesTheEarlier,
+    /// A pause records answers and sends nothing.
+    PauseSendsNothing,
+    /// Deadlines stand still while a saga is paused.
+    PauseStopsTime,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 23] = [
         Self::UndoGoesToTheUnanswered,
         Self::UndoInReverseOrder,
         Self::EndWaitsForEveryAnswer,
@@ -50,7 +68,33 @@ impl Rule {
         Self::NothingToUndoIsDone,
         Self::AnsweredOnce,
         Self::CancellationTurnsBack,
+        Self::PivotIsReversedFirst,
+        Self::ReversalGoesToEveryStep,
+        Self::TakenOverIsNotUndone,
+        Self::SkipUndoesFirst,
+        Self::PivotIsNotSkipped,
+        Self::RetryLooksUpFirst,
+        Self::RetryClosesTheEarlier,
+        Self::PauseSendsNothing,
+        Self::PauseStopsTime,
     ];
+
+    /// Whether it is about what operators do: without one of them it makes no difference.
+    #[must_use]
+    pub fn is_about_operators(self) -> bool {
+        matches!(
+            self,
+            Self::PivotIsReversedFirst
+                | Self::ReversalGoesToEveryStep
+                | Self::TakenOverIsNotUndone
+                | Self::SkipUndoesFirst
+                | Self::PivotIsNotSkipped
+                | Self::RetryLooksUpFirst
+                | Self::RetryClosesTheEarlier
+                | Self::PauseSendsNothing
+                | Self::PauseStopsTime
+        )
+    }
 
     /// The rule in words.
     #[must_use]
@@ -80,6 +124,21 @@ impl Rule {
             }
             Self::AnsweredOnce => "an answer to an answered command is ignored",
             Self::CancellationTurnsBack => "a cancellation before the pivot turns the saga back",
+            Self::PivotIsReversedFirst => {
+                "past the pivot an undo begins with the pivot's own reversal, and touches nothing else before"
+            }
+            Self::ReversalGoesToEveryStep => {
+                "past the pivot an undo goes to every step that was sent and not refused"
+            }
+            Self::TakenOverIsNotUndone => "what a later step has taken over is not undone besides",
+            Self::SkipUndoesFirst => {
+                "a skip first undoes what the step may have done, and counts once that is answered"
+            }
+            Self::PivotIsNotSkipped => "the pivot cannot be skipped",
+            Self::RetryLooksUpFirst => "a retry looks up first",
+            Self::RetryClosesTheEarlier => "the answer to a later attempt closes the earlier ones",
+            Self::PauseSendsNothing => "a pause records answers and sends nothing",
+            Self::PauseStopsTime => "deadlines stand still while a saga is paused",
         }
     }
 }

@@ -22,16 +22,20 @@ fn nothing(_: &u32, _: &Ids) -> Commands {
     Ok(Vec::new())
 }
 
+fn reversed(_: &u32, _: &Ids, _: &Reason) -> Commands {
+    Ok(Vec::new())
+}
+
 fn before(name: &'static str) -> Step<u32> {
     compensatable(name, nothing, nothing)
 }
 
 fn after(name: &'static str) -> Step<u32> {
-    retriable(name, nothing)
+    retriable(name, nothing).without_effect()
 }
 
 fn turn(name: &'static str) -> Step<u32> {
-    pivot(name, nothing)
+    pivot(name, nothing).reversed_by(reversed)
 }
 
 fn last(name: &'static str) -> Step<u32> {
@@ -245,4 +249,37 @@ fn the_wait_doubles_to_its_bound_and_its_share_is_the_commands() {
     }
     assert_eq!(backoff.after(1, Uuid::nil()), Duration::from_millis(100));
     assert_eq!(backoff.after(1, Uuid::max()), Duration::from_millis(200));
+}
+
+#[test]
+fn every_step_from_the_pivot_on_says_what_takes_it_back() {
+    let silent = builder().step(pivot("decide", nothing));
+    assert_eq!(refused(silent), BuildError::NoWayBack("decide".into()));
+    let silent = builder()
+        .step(turn("decide"))
+        .step(retriable("send", nothing));
+    assert_eq!(refused(silent), BuildError::NoWayBack("send".into()));
+    let spoken = builder()
+        .step(turn("decide"))
+        .step(retriable("send", nothing).reversed_by(reversed))
+        .step(retriable("note", nothing).without_effect());
+    assert!(spoken.build().is_ok());
+}
+
+#[test]
+fn only_an_irreversible_pivot_has_irreversible_steps_after_it() {
+    let late = builder()
+        .step(turn("decide"))
+        .step(retriable("send", nothing).irreversible());
+    assert_eq!(refused(late), BuildError::WayBack("send".into()));
+    let all = builder()
+        .step(pivot("decide", nothing).irreversible())
+        .step(retriable("send", nothing).irreversible());
+    assert!(all.build().is_ok());
+    let nothing_done = builder().step(pivot("decide", nothing).without_effect());
+    assert_eq!(refused(nothing_done), BuildError::WayBack("decide".into()));
+    let early = builder()
+        .step(before("hold").without_effect())
+        .step(turn("decide"));
+    assert_eq!(refused(early), BuildError::WayBack("hold".into()));
 }

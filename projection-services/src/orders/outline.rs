@@ -16,10 +16,15 @@ pub(super) struct Outline {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_parked: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_paused: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     needs_attention: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     turned_back: bool,
-    /// The steps whose refusal turns the saga back. None once it has ended.
+    /// That the reversal of its pivot is asked for and not answered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_reversing: bool,
+    /// The steps whose refusal turns the saga back, the pivot last. None once it has ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     turns_at: Vec<Arc<str>>,
 }
@@ -31,6 +36,8 @@ pub(super) fn take(outline: &mut Option<Outline>, event: &Event) {
             deadline_at: started.deadline_at,
             ended: None,
             is_parked: false,
+            is_paused: false,
+            is_reversing: false,
             needs_attention: false,
             turned_back: false,
             turns_at: started
@@ -52,9 +59,19 @@ impl Outline {
             Event::Answered(answered) => {
                 let refused = matches!(answered.answer, Answer::Refused { .. })
                     && !answered.counts_as_done
-                    && answered.direction == Direction::Do;
-                if refused && self.turns_at.contains(&answered.step) {
-                    self.turned_back = true;
+                    && !answered.is_moot;
+                match answered.direction {
+                    Direction::Do if refused => {
+                        self.turned_back |= self.turns_at.contains(&answered.step);
+                    }
+                    Direction::Reverse
+                        if self.is_reversing && self.turns_at.last() == Some(&answered.step) =>
+                    {
+                        let is_over = answered.resend_at.is_none() && !answered.is_moot;
+                        self.is_reversing &= !is_over;
+                        self.turned_back |= is_over && !refused;
+                    }
+                    _ => {}
                 }
                 if let Some(deadline_at) = answered.deadline_at {
                     self.needs_attention = false;
@@ -66,7 +83,28 @@ impl Outline {
             Event::Compensated(_) => self.end(Status::Compensated),
             Event::AttentionNeeded(_) => self.needs_attention = true,
             Event::Parked(_) => self.is_parked = true,
-            Event::Started(_) | Event::Overdue(_) | Event::Resent(_) => {}
+            Event::Paused(_) => self.is_paused = true,
+            Event::Resumed(resumed) => {
+                (self.is_parked, self.is_paused) = (false, false);
+                self.deadline_at = resumed.deadline_at.unwrap_or(self.deadline_at);
+            }
+            Event::Retried(retried) => self.eased(retried.deadline_at),
+            Event::SkipRequested(requested) => self.eased(requested.deadline_at),
+            Event::CompensationRequested(requested) => {
+                self.eased(Some(requested.deadline_at));
+                self.is_paused = false;
+                self.is_reversing = requested.past_pivot;
+                self.turned_back |= !requested.past_pivot;
+            }
+            Event::Started(_) | Event::Overdue(_) | Event::Resent(_) | Event::StepSkipped(_) => {}
+        }
+    }
+
+    /// Needs no attention any more, and has until then, where an action says so.
+    fn eased(&mut self, deadline_at: Option<DateTime<Utc>>) {
+        if let Some(deadline_at) = deadline_at {
+            self.needs_attention = false;
+            self.deadline_at = deadline_at;
         }
     }
 
@@ -79,8 +117,9 @@ impl Outline {
         match self.ended {
             Some(status) => status,
             None if self.is_parked => Status::Parked,
+            None if self.is_paused => Status::Paused,
             None if self.needs_attention => Status::NeedsAttention,
-            None if self.turned_back => Status::Compensating,
+            None if self.turned_back || self.is_reversing => Status::Compensating,
             None => Status::Running,
         }
     }

@@ -221,6 +221,7 @@ impl Log {
             kind,
             stage,
             takes_over: (name == "commit-stock").then(|| Arc::from("reserve-stock")),
+            way_back: recourse_saga::WayBack::Command,
         };
         let steps = [
             ("reserve-stock", Kind::Compensatable),
@@ -263,6 +264,8 @@ impl Log {
             answer,
             position: self.store.appended().await.unwrap(),
             counts_as_done: false,
+            is_moot: false,
+            closes: vec![],
             resend_at: None,
             deadline_at: None,
             commands,

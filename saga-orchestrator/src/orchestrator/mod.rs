@@ -26,10 +26,10 @@ use chrono::{DateTime, Utc};
 use recourse_bus::{Bus, BusError, Consumer, Deliveries};
 use recourse_event_store::{EventStore, Filter, Position, RecordedEvent, StoreError, typed};
 use recourse_saga::{Definition, Status};
-use recourse_service::clock::Clock;
+use recourse_service::{clock::Clock, contract::Routes};
 use recourse_views::documents::{self, Documents};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -38,8 +38,10 @@ use self::{
     inputs::{INPUTS, Work},
 };
 use crate::{
+    Actions,
     in_flight::{self, InFlight},
     live::Live,
+    operator,
 };
 
 /// The limits of an orchestrator.
@@ -56,6 +58,8 @@ pub struct Options {
     pub max_timers: usize,
     /// How many ended sagas are remembered, so that a late answer to one costs no read.
     pub max_remembered_ends: usize,
+    /// How many operators' actions may wait to be seen at once.
+    pub max_waiting_actions: usize,
     /// How many times in a row a saga is loaded again because somebody else was first.
     pub max_conflicts: u32,
     /// The first wait before the bus or the store is asked again, in ms; it doubles.
@@ -71,6 +75,7 @@ impl Default for Options {
             look_interval_ms: 30_000,
             max_timers: 256,
             max_remembered_ends: 16_384,
+            max_waiting_actions: 64,
             max_conflicts: 32,
             first_backoff_ms: 10,
             max_backoff_ms: 2_000,
@@ -143,6 +148,11 @@ pub struct Orchestrator {
     /// what was the log's head then.
     firing: Option<(DateTime<Utc>, Position)>,
     save_at: Option<Instant>,
+    /// The sagas that operators have moved.
+    moved: mpsc::Receiver<Uuid>,
+    tell: mpsc::Sender<Uuid>,
+    /// Those that are to be loaded anew before anything else.
+    to_load: BTreeSet<Uuid>,
     /// When the sagas of unknown definitions are looked at again; none where there are none.
     look_at: Option<Instant>,
 }
@@ -162,6 +172,7 @@ impl Orchestrator {
         options: Options,
     ) -> Result<Self, Error> {
         let (rows, sagas, considered) = InFlight::load(documents, &*store).await?;
+        let (tell, moved) = mpsc::channel(options.max_waiting_actions.max(1));
         let mut orchestrator = Self {
             ended: Ended::new(options.max_remembered_ends),
             store,
@@ -177,16 +188,41 @@ impl Orchestrator {
             effects: considered,
             firing: None,
             save_at: None,
+            moved,
+            tell,
+            to_load: BTreeSet::new(),
             look_at: None,
         };
         for saga in sagas {
             match orchestrator.load_saga(saga).await? {
-                Some(live) => orchestrator.keep(saga, live),
+                Some(live) => {
+                    if live.state.may_have_missed() {
+                        orchestrator.to_load.insert(saga);
+                    }
+                    orchestrator.keep(saga, live);
+                }
                 // It ended after its row was saved.
                 None => orchestrator.rows.ended(saga),
             }
         }
         Ok(orchestrator)
+    }
+
+    /// What operators may do to its sagas.
+    #[must_use]
+    pub fn actions(&self) -> Actions {
+        Actions::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+            self.definitions.clone(),
+            self.tell.clone(),
+        )
+    }
+
+    /// Its addresses.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        operator::http::routes(self.actions())
     }
 
     /// What it has in hand.
@@ -258,6 +294,11 @@ impl Orchestrator {
 
     /// Waits for the next thing to do, and does it.
     async fn step(&mut self, consumer: &mut dyn Consumer<Arc<RecordedEvent>>) -> Result<(), Error> {
+        if let Some(saga) = self.to_load.first().copied() {
+            self.load_anew(saga).await?;
+            self.to_load.remove(&saga);
+            return Ok(());
+        }
         let now = self.clock.now();
         let due = self.timers.first().map(|(at, _)| *at);
         let is_due = due.is_some_and(|at| at <= now);
@@ -279,7 +320,14 @@ impl Orchestrator {
         tokio::select! {
             biased;
             () = sleep_until(save_at) => self.save().await,
-            () = sleep_until(look_at) => self.look_again().await,
+            () = sleep_until(look_at) => {
+                self.look_again();
+                Ok(())
+            }
+            Some(saga) = self.moved.recv() => {
+                self.to_load.insert(saga);
+                Ok(())
+            }
             delivered = consumer.next() => self.take(delivered?).await,
             () = sleep(until_due) => Ok(()),
         }
@@ -287,10 +335,17 @@ impl Orchestrator {
 
     async fn take(&mut self, deliveries: Deliveries<Arc<RecordedEvent>>) -> Result<(), Error> {
         let mut work = Work::new();
+        // What cannot be read ends the orchestrator, and only once the others have moved.
+        let mut unreadable = None;
         for event in &deliveries.messages {
-            self.read(event, &mut work)?;
+            if let Err(error) = self.read(event, &mut work) {
+                unreadable.get_or_insert(error);
+            }
         }
         self.feed(work).await?;
+        if let Some(error) = unreadable {
+            return Err(error);
+        }
         self.considered = deliveries.considered;
         Ok(())
     }

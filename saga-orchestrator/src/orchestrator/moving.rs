@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{
     Error, Orchestrator,
     inputs::{Fed, Happening, Work},
+    timing::is_quiet,
     with_sources,
 };
 use crate::live::{Live, LiveError};
@@ -112,12 +113,17 @@ impl Orchestrator {
             };
             self.keep(saga, live);
         }
+        let missed = if is_loaded_anew {
+            self.missed(saga).await?
+        } else {
+            Vec::new()
+        };
         let now = self.clock.now();
         let log = self.store.log_id();
         let Some(live) = self.live.get_mut(&saga) else {
             return Ok(None);
         };
-        for fed in happened {
+        for fed in missed.iter().chain(happened) {
             // Time asked by what the saga was. Its timers are set anew, and are due or not.
             if is_loaded_anew && fed.cause.is_none() {
                 continue;
@@ -210,11 +216,6 @@ impl Orchestrator {
             .entry(live.correlation())
             .or_default()
             .insert(saga);
-        if live.definition.is_none() {
-            let interval = Duration::from_millis(self.options.look_interval_ms);
-            self.look_at
-                .get_or_insert_with(|| Instant::now() + interval);
-        }
         self.live.insert(saga, live);
         self.rows.begun(saga);
         self.settle(saga);
@@ -239,7 +240,13 @@ impl Orchestrator {
             live.timer = due;
             self.timers.extend(due.map(|at| (at, saga)));
         }
-        if live.state.is_ended() {
+        let (is_ended, is_quiet) = (live.state.is_ended(), is_quiet(live));
+        if is_quiet {
+            let interval = Duration::from_millis(self.options.look_interval_ms);
+            self.look_at
+                .get_or_insert_with(|| Instant::now() + interval);
+        }
+        if is_ended {
             self.drop_live(saga);
             self.ended.insert(saga);
             self.rows.ended(saga);

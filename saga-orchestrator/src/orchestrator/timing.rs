@@ -1,7 +1,7 @@
 //! What time asks of the sagas.
 
 use chrono::{DateTime, Utc};
-use recourse_event_store::{Direction, Mark, Position, StoreError, StreamName, Visibility};
+use recourse_event_store::{Direction, Position, StreamName, Visibility};
 use recourse_saga::{Definition, Finding, Input, Timer};
 use uuid::Uuid;
 
@@ -10,22 +10,32 @@ use super::{
     inputs::{Fed, Happening, Work},
     with_sources,
 };
-use crate::lookup::{self, Found};
+use crate::{
+    live::Live,
+    lookup::{self, Found, LookupError},
+};
+
+/// How many events of a stream are read at a time.
+const PAGE: usize = 256;
+
+/// That nothing of it comes here by itself.
+pub(super) fn is_quiet(live: &Live) -> bool {
+    live.definition.is_none() || live.state.still_since().is_some()
+}
 
 impl Orchestrator {
-    /// Loads the sagas of unknown definitions anew, to let go of those that have ended.
-    pub(super) async fn look_again(&mut self) -> Result<(), Error> {
+    /// Looks anew at the sagas that others may move and nobody would tell: those of unknown
+    /// definitions, to let go of those that have ended, and those that stand still.
+    pub(super) fn look_again(&mut self) {
         self.look_at = None;
-        let unknown = self.live.iter().filter(|(_, its)| its.definition.is_none());
-        let unknown: Vec<Uuid> = unknown.map(|(saga, _)| *saga).collect();
-        for saga in unknown {
-            let loaded = self.load_saga(saga).await?;
-            self.drop_live(saga);
-            if let Some(live) = loaded {
-                self.keep(saga, live);
-            }
-        }
-        Ok(())
+        let quiet = self.live.iter().filter(|(_, its)| is_quiet(its));
+        self.to_load.extend(quiet.map(|(saga, _)| *saga));
+    }
+
+    /// Loads a saga anew, and feeds it what it has missed.
+    pub(super) async fn load_anew(&mut self, saga: Uuid) -> Result<(), Error> {
+        self.drop_live(saga);
+        self.feed(Work::from([(saga, Vec::new())])).await
     }
 
     /// Fires the timers that are due, the earliest of each saga.
@@ -60,18 +70,12 @@ impl Orchestrator {
     /// What became of a command that is overdue.
     async fn look_up(&self, saga: Uuid, command: Uuid) -> Result<Input, Error> {
         let stuck = |reason: String| Error::Stuck { saga, reason };
-        let (target, revision, index) = self
+        let sent = self
             .live
             .get(&saga)
             .and_then(|live| live.state.command(command))
-            .map(|sent| (sent.target.clone(), sent.revision, sent.index))
             .ok_or_else(|| stuck(format!("it has a timer for {command}, which it never sent")))?;
-        let position = self
-            .position_in(&Definition::stream(saga), revision)
-            .await?;
-        let position = position.ok_or_else(|| stuck(format!("its event {revision} is gone")))?;
-        let mark = Mark { position, index };
-        let found = lookup::look_up(&*self.store, &target, command, mark).await;
+        let found = lookup::of_sent(&*self.store, saga, sent).await;
         match found {
             Ok(Found::Answered(answer, position)) => Ok(Input::Answer {
                 command,
@@ -86,26 +90,93 @@ impl Orchestrator {
                 command,
                 finding: Finding::Waiting,
             }),
-            Err(lookup::LookupError::Store(error)) => Err(Error::Store(error)),
+            Err(LookupError::Store(error)) => Err(Error::Store(error)),
             Err(error) => Err(stuck(with_sources(&error))),
         }
     }
 
-    async fn position_in(
+    /// What a saga that was parked has not heard: the answers in its targets' streams, and what
+    /// cancelled it, in the order of the log.
+    pub(super) async fn missed(&self, saga: Uuid) -> Result<Vec<Fed>, Error> {
+        let Some(live) = self.live.get(&saga) else {
+            return Ok(Vec::new());
+        };
+        let Some(definition) = &live.definition else {
+            return Ok(Vec::new());
+        };
+        if !live.state.may_have_missed() {
+            return Ok(Vec::new());
+        }
+        let mut missed = Vec::new();
+        let unreadable = |error: String| Happening::Unreadable {
+            position: live.position,
+            error,
+        };
+        for sent in live.state.open_commands() {
+            match lookup::of_sent(&*self.store, saga, sent).await {
+                Ok(Found::Answered(answer, position)) => {
+                    let input = Input::Answer {
+                        command: sent.id,
+                        answer,
+                        position,
+                    };
+                    missed.push((position, Happening::Input(input)));
+                }
+                Ok(Found::Lost | Found::Waiting) => {}
+                Err(LookupError::Store(error)) => return Err(Error::Store(error)),
+                Err(error) => missed.push((live.position, unreadable(with_sources(&error)))),
+            }
+        }
+        match definition.pivot_target(&live.state) {
+            Ok(Some(stream)) => {
+                self.cancellations(live, definition, &stream, &mut missed)
+                    .await?
+            }
+            Ok(None) => {}
+            Err(error) => missed.push((live.position, unreadable(with_sources(&error)))),
+        }
+        missed.sort_by_key(|(position, _)| *position);
+        let fed = |(_, happening)| Fed {
+            happening,
+            cause: Some(live.time()),
+            starts: None,
+        };
+        Ok(missed.into_iter().map(fed).collect())
+    }
+
+    /// What cancels a saga, in the stream that its pivot goes to.
+    async fn cancellations(
         &self,
+        live: &Live,
+        definition: &Definition,
         stream: &StreamName,
-        revision: u64,
-    ) -> Result<Option<Position>, StoreError> {
-        let events = self
-            .store
-            .read_stream(
-                stream,
-                Some(revision),
-                Direction::Forward,
-                Visibility::Appended,
-                1,
-            )
-            .await?;
-        Ok(events.first().map(|event| event.position))
+        found: &mut Vec<(Position, Happening)>,
+    ) -> Result<(), Error> {
+        let mut from = 0;
+        loop {
+            let (forward, seen) = (Direction::Forward, Visibility::Appended);
+            let page = self
+                .store
+                .read_stream(stream, Some(from), forward, seen, PAGE)
+                .await?;
+            for event in &page {
+                let position = event.position;
+                match definition.cancels(event) {
+                    Ok(Some(cancel)) if cancel.correlation == live.correlation() => {
+                        let input = Input::Cancelled { position };
+                        found.push((position, Happening::Input(input)));
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        let error = with_sources(&error);
+                        found.push((position, Happening::Unreadable { position, error }));
+                    }
+                }
+                from = event.revision.saturating_add(1);
+            }
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What can happen to an order, in words.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use recourse_domain::payment::Operation;
 use recourse_saga::{Answer, Direction};
@@ -29,6 +29,18 @@ pub enum Action {
     Resend(Uuid, String),
     Deadline,
     TimePasses,
+    SendBack,
+    Operate(Operator),
+}
+
+/// What an operator does.
+#[derive(Clone, Debug)]
+pub enum Operator {
+    Pause,
+    Resume,
+    Retry,
+    Skip(Arc<str>),
+    Compensate,
 }
 
 impl fmt::Display for Action {
@@ -75,6 +87,14 @@ impl fmt::Display for Action {
             Self::Resend(_, of) => write!(f, "the wait to send {of} again is over"),
             Self::Deadline => f.write_str("the deadline passes"),
             Self::TimePasses => f.write_str("time passes"),
+            Self::SendBack => f.write_str("the client sends a piece back"),
+            Self::Operate(operator) => match operator {
+                Operator::Pause => f.write_str("an operator pauses the saga"),
+                Operator::Resume => f.write_str("an operator resumes the saga"),
+                Operator::Retry => f.write_str("an operator has it retried"),
+                Operator::Skip(step) => write!(f, "an operator has {step} skipped"),
+                Operator::Compensate => f.write_str("an operator has it undone"),
+            },
         }
     }
 }
@@ -99,10 +119,10 @@ pub fn name(world: &World, command: Uuid) -> String {
     world.saga.command(command).map_or_else(
         || "a command".to_owned(),
         |sent| {
-            let undo = if sent.direction == Direction::Do {
-                ""
-            } else {
-                "undo of "
+            let undo = match sent.direction {
+                Direction::Do => "",
+                Direction::Undo => "undo of ",
+                Direction::Reverse => "reversal of ",
             };
             let item = if sent.item.is_empty() { "" } else { " " };
             let attempt = if sent.attempt > 1 {

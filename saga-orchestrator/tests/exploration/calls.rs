@@ -39,7 +39,7 @@ impl Orders {
             detail: "no answer".to_owned(),
         };
         let mut request = |verdict: Verdict| {
-            let must = matches!(operation, Operation::Capture | Operation::Void);
+            let must = !matches!(operation, Operation::Authorize);
             world.refused_for_good |= must && verdict == Verdict::RefusedForGood;
             if verdict == Verdict::RefusedForNow && provider.verdict(key).is_none() {
                 world.budget.refusals -= 1;

@@ -3,7 +3,7 @@
 use recourse_domain::{
     HoldId, order::Status as OrderStatus, payment::Operation, stock::HoldStatus,
 };
-use recourse_saga::{End, Status};
+use recourse_saga::{Direction, End, Status};
 
 use crate::{
     action::name,
@@ -32,6 +32,11 @@ pub fn check_stock(world: &World) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an operator had something of the saga left out, or wants it to be.
+fn has_skips(world: &World) -> bool {
+    !world.saga.skips().is_empty()
+}
+
 pub fn check_money(world: &World) -> Result<(), String> {
     let provider = &world.provider;
     for operation in [Operation::Authorize, Operation::Capture, Operation::Void] {
@@ -39,9 +44,16 @@ pub fn check_money(world: &World) -> Result<(), String> {
             return Err(format!("the provider did {} twice", operation.as_str()));
         }
     }
+    if provider.refunds() > provider.applied(Operation::Capture) {
+        return Err("more was given back than was taken".to_owned());
+    }
     let captured = provider.applied(Operation::Capture) > 0;
     if captured && provider.applied(Operation::Void) > 0 {
         return Err("money was both taken and let go".to_owned());
+    }
+    // What an operator has left out is missing: an exception, and looked at in the end.
+    if has_skips(world) {
+        return Ok(());
     }
     let goods_are_there = |hold: &Option<HoldStatus>| {
         matches!(hold, Some(HoldStatus::Held(_) | HoldStatus::Committed))
@@ -50,21 +62,37 @@ pub fn check_money(world: &World) -> Result<(), String> {
         return Err("money is reserved for goods that are not".to_owned());
     }
     let is_out = |hold: &Option<HoldStatus>| *hold == Some(HoldStatus::Committed);
-    if !captured && holds(world).iter().any(is_out) {
+    if !provider.keeps_money() && holds(world).iter().any(is_out) {
         return Err("goods are out and not paid".to_owned());
     }
     let status = world.order.state().status();
-    let is_confirmed = matches!(
+    let stands = matches!(
         status,
         Some(OrderStatus::Confirmed | OrderStatus::Completed)
     );
-    if captured && !is_confirmed {
+    // Only an order that was confirmed can be revoked, and then its money is on its way back.
+    let is_revoked = status == Some(OrderStatus::Cancelled) && is_reversed(world);
+    if captured && !stands && !is_revoked {
         return Err("money was taken for an order that is not confirmed".to_owned());
+    }
+    let is_back = |hold: &Option<HoldStatus>| {
+        matches!(hold, Some(HoldStatus::Released | HoldStatus::Restocked))
+    };
+    let is_undone = provider.refunds() > 0
+        || provider.applied(Operation::Void) > 0
+        || holds(world).iter().any(is_back);
+    if stands && is_undone {
+        return Err("an order that stands is undone".to_owned());
     }
     if status == Some(OrderStatus::Completed) && !(captured && holds(world).iter().all(is_out)) {
         return Err("the order is completed, not paid and delivered".to_owned());
     }
     Ok(())
+}
+
+fn is_reversed(world: &World) -> bool {
+    let mut commands = world.saga.commands().iter();
+    commands.any(|sent| sent.direction == Direction::Reverse && &*sent.step == "confirm-order")
 }
 
 /// What there is in truth, in the words of an undo plan.
@@ -77,20 +105,27 @@ fn left(world: &World) -> Vec<String> {
             Some(HoldStatus::Released | HoldStatus::Restocked) | None => {}
         }
     }
-    if world.provider.applied(Operation::Capture) > 0 {
+    if world.provider.keeps_money() {
         left.push("capture-payment".to_owned());
     } else if world.provider.holds_money() {
         left.push("authorize-payment".to_owned());
     }
-    match world.order.state().status() {
-        Some(OrderStatus::Confirmed) => left.push("confirm-order".to_owned()),
-        Some(OrderStatus::Completed) => {
-            left.extend(["confirm-order".to_owned(), "complete-order".to_owned()]);
-        }
-        _ => {}
+    if matches!(
+        world.order.state().status(),
+        Some(OrderStatus::Confirmed | OrderStatus::Completed)
+    ) {
+        left.push("confirm-order".to_owned());
     }
     left.sort();
     left
+}
+
+/// What operators left as it is.
+fn exceptions(world: &World) -> Vec<String> {
+    let exceptions = world.saga.exceptions();
+    let mut exceptions: Vec<String> = exceptions.map(|skip| skip.part.to_string()).collect();
+    exceptions.sort();
+    exceptions
 }
 
 pub fn check_attention(world: &World) -> Result<(), String> {
@@ -104,7 +139,9 @@ pub fn check_attention(world: &World) -> Result<(), String> {
         .map(ToString::to_string)
         .collect();
     plan.sort();
-    let left = left(world);
+    let excepted = exceptions(world);
+    let mut left = left(world);
+    left.retain(|part| !excepted.contains(part));
     let nothing_is_open = world.saga.open_commands().next().is_none();
     if nothing_is_open && plan != left {
         return Err(format!(
@@ -131,7 +168,7 @@ pub fn check_attention(world: &World) -> Result<(), String> {
     let waits = commands
         .iter()
         .any(|sent| (sent.is_open() || sent.resend_at.is_some()) && is_waited_for_since(sent));
-    if waits || world.refused_for_good {
+    if waits || world.refused_for_good || has_skips(world) {
         Ok(())
     } else {
         Err("it still needs attention though all that was overdue is answered".to_owned())
@@ -140,6 +177,31 @@ pub fn check_attention(world: &World) -> Result<(), String> {
 
 pub fn check_end(world: &World, end: End) -> Result<(), String> {
     let status = world.order.state().status();
+    let is_skipped = |step: &str, item: &str| {
+        world.saga.skips().iter().any(|skip| {
+            skip.counts && !skip.remains && &*skip.part.step == step && &*skip.part.item == item
+        })
+    };
+    let left = left(world);
+    for part in &left {
+        let (step, item) = part.split_once(' ').unwrap_or((part, ""));
+        if is_skipped(step, item) {
+            return Err(format!(
+                "{part} was skipped and has its effect all the same"
+            ));
+        }
+    }
+    if end == End::Completed {
+        // Left out with what was to take it over: nobody else lets it go.
+        let held = left.iter().find(|part| {
+            part.starts_with("reserve-stock") || part.starts_with("authorize-payment")
+        });
+        if let Some(held) = held
+            && !exceptions(world).contains(held)
+        {
+            return Err(format!("the saga ended with {held} still held"));
+        }
+    }
     let is_right = match end {
         End::Completed => status == Some(OrderStatus::Completed),
         End::Compensated => matches!(status, Some(OrderStatus::Rejected | OrderStatus::Cancelled)),
@@ -150,8 +212,11 @@ pub fn check_end(world: &World, end: End) -> Result<(), String> {
     if let Some(sent) = world.saga.open_commands().next() {
         return Err(format!("the saga ended with {} open", name(world, sent.id)));
     }
-    if end == End::Compensated && !left(world).is_empty() {
-        return Err(format!("the saga ended with {:?} left", left(world)));
+    if end == End::Compensated && left != exceptions(world) {
+        return Err(format!(
+            "the saga ended with {left:?} left, and {:?} as exceptions",
+            exceptions(world)
+        ));
     }
     if world.provider.late().next().is_some() {
         return Err("the saga ended with a request under way".to_owned());

@@ -51,6 +51,11 @@ const NO_FAULTS: Budget = Budget {
     unknowns: 0,
     refusals: 0,
     losses: 0,
+    returns: 0,
+    pauses: 0,
+    retries: 0,
+    skips: 0,
+    compensations: 0,
 };
 
 /// What every test run walks.
@@ -72,8 +77,58 @@ const BOUND_WITH_LOSS: Budget = Budget {
     ..BOUND
 };
 
+/// Everything that an operator may do, each anywhere in every path, beside what makes it matter.
+const OPERATED: [(&str, Budget); 4] = [
+    (
+        "a pause",
+        Budget {
+            pauses: 1,
+            cancellations: 1,
+            timeouts: 1,
+            deadlines: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a retry",
+        Budget {
+            retries: 1,
+            losses: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a skip",
+        Budget {
+            skips: 1,
+            cancellations: 1,
+            unknowns: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "an undo",
+        Budget {
+            compensations: 1,
+            cancellations: 1,
+            unknowns: 1,
+            returns: 1,
+            ..NO_FAULTS
+        },
+    ),
+];
+
 /// What `RECOURSE_EXPLORE=full` walks besides: all of it at once.
 const FULL_BOUND: Budget = Budget { losses: 1, ..BOUND };
+
+/// A retry beside more, which is most of a million states.
+const RETRY_FULL: Budget = Budget {
+    retries: 1,
+    cancellations: 1,
+    losses: 1,
+    deadlines: 1,
+    ..NO_FAULTS
+};
 
 /// More states than any bound has; memory, not time, would end a walk beyond it.
 const MAX_STATES: usize = 20_000_000;
@@ -120,6 +175,7 @@ fn every_path_of_an_order_settles_or_says_exactly_what_is_left() {
     ends.extend(walk("the bound with a lost command", BOUND_WITH_LOSS));
     if std::env::var("RECOURSE_EXPLORE").is_ok_and(|bound| bound == "full") {
         ends.extend(walk("the full bound", FULL_BOUND));
+        walk("a retry in the full bound", RETRY_FULL);
     } else {
         say!("RECOURSE_EXPLORE=full walks all of these faults at once");
     }
@@ -139,10 +195,42 @@ fn every_path_of_an_order_settles_or_says_exactly_what_is_left() {
     assert_eq!(ends.keys().collect::<Vec<_>>(), expected);
 }
 
-/// Sets of faults, from none to pairs.
-fn faults() -> Vec<(String, Budget)> {
-    type Set = fn(&mut Budget);
-    let kinds: [(&str, Set); 7] = [
+#[test]
+fn an_operator_may_act_anywhere_in_every_path() {
+    let mut ends = BTreeMap::new();
+    for (name, budget) in OPERATED {
+        ends.extend(walk(name, budget));
+    }
+    let expected = [
+        "compensated (cancelled)",
+        "compensated (order-cancelled)",
+        "compensated (out-of-stock)",
+        "compensated (payment-declined)",
+        "compensated (reversed)",
+        "compensated (stopped-by-operator)",
+        "compensated (timeout)",
+        "completed",
+        "needs_attention",
+        "needs_attention (cancelled)",
+        "needs_attention (order-cancelled)",
+        "needs_attention (reversed)",
+        "needs_attention (stopped-by-operator)",
+        "needs_attention (timeout)",
+    ];
+    assert_eq!(ends.keys().collect::<Vec<_>>(), expected);
+}
+
+type Set = fn(&mut Budget);
+
+/// Sets of faults, from none to pairs, one of each an operator's doing where there is one.
+fn faults(without: Without) -> Vec<(String, Budget)> {
+    let operators: [(&str, Set); 4] = [
+        ("an undo by an operator", |budget| budget.compensations = 1),
+        ("a skip", |budget| budget.skips = 1),
+        ("a retry", |budget| budget.retries = 1),
+        ("a pause", |budget| budget.pauses = 1),
+    ];
+    let others: [(&str, Set); 7] = [
         ("a cancellation", |budget| budget.cancellations = 1),
         ("a timeout", |budget| budget.timeouts = 1),
         ("an unknown outcome", |budget| budget.unknowns = 1),
@@ -153,18 +241,28 @@ fn faults() -> Vec<(String, Budget)> {
             budget.deadlines = 1
         }),
     ];
+    let is_operators = matches!(without, Without::Rule(rule) if rule.is_about_operators());
     let mut faults = vec![("none".to_owned(), NO_FAULTS)];
-    for (name, set) in &kinds {
+    let mut add = |sets: &[&(&str, Set)]| {
         let mut budget = NO_FAULTS;
-        set(&mut budget);
-        faults.push(((*name).to_owned(), budget));
+        for (_, set) in sets {
+            set(&mut budget);
+        }
+        let names: Vec<&str> = sets.iter().map(|(name, _)| *name).collect();
+        faults.push((names.join(", "), budget));
+    };
+    let firsts: &[(&str, Set)] = if is_operators { &operators } else { &others };
+    for first in firsts {
+        add(&[first]);
     }
-    for (at, (first, set_first)) in kinds.iter().enumerate() {
-        for (second, set_second) in &kinds[at + 1..] {
-            let mut budget = NO_FAULTS;
-            set_first(&mut budget);
-            set_second(&mut budget);
-            faults.push((format!("{first}, {second}"), budget));
+    for (at, first) in firsts.iter().enumerate() {
+        let seconds = if is_operators {
+            &others
+        } else {
+            &others[at + 1..]
+        };
+        for second in seconds {
+            add(&[first, second]);
         }
     }
     faults
@@ -172,7 +270,7 @@ fn faults() -> Vec<(String, Budget)> {
 
 /// The failure by the fewest faults, then the fewest steps.
 fn failure(without: Without) -> Option<(String, Failure)> {
-    faults().into_iter().find_map(|(faults, budget)| {
+    faults(without).into_iter().find_map(|(faults, budget)| {
         let report = explore(&orders(budget, without), MAX_STATES);
         report.failure.map(|failure| (faults, failure))
     })

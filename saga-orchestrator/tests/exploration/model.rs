@@ -5,12 +5,13 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 use recourse_cqrs::SagaCommand;
 use recourse_event_store::Position;
 use recourse_saga::{
-    Definition, Direction, Event, Finding, Input, Rules, Status, Timer, explore::Model, react_under,
+    ActError, By, Definition, Direction, Event, Finding, Input, Resumed, Rule, Rules, SkipResult,
+    State, Status, Timer, act_under, explore::Model, react_under,
 };
 use uuid::Uuid;
 
 use crate::{
-    action::{Action, name, words},
+    action::{Action, Operator, name, words},
     calls::fates,
     checks::{check_attention, check_end, check_money, check_stock},
     participants::{LoggedAnswer, Shared},
@@ -84,6 +85,7 @@ impl Model for Orders {
             actions.push(Action::TimePasses);
         }
         self.faults(world, timers_fire, &mut actions);
+        operate(world, &mut actions);
         actions
     }
 
@@ -163,6 +165,13 @@ impl Model for Orders {
                 Some((_, Timer::Resend(_))) | None => return Ok(None),
                 Some((_, Timer::Deadline)) => self.deadline(&mut next)?,
             },
+            Action::SendBack => {
+                if !next.send_back() {
+                    return Ok(None);
+                }
+                next.budget.returns -= 1;
+            }
+            Action::Operate(operator) => return self.operate(next, operator),
         }
         Ok(Some(next))
     }
@@ -180,7 +189,9 @@ impl Model for Orders {
         }
         self.count(world);
         match world.saga.status() {
-            Status::NeedsAttention if world.refused_for_good => Ok(()),
+            Status::NeedsAttention if world.refused_for_good || !world.saga.skips().is_empty() => {
+                Ok(())
+            }
             Status::NeedsAttention => {
                 Err("it needs attention though nothing was refused for good".to_owned())
             }
@@ -199,6 +210,48 @@ fn stands_still(world: &World) -> bool {
             .all(|queue| queue.delivered == queue.commands.len())
         && world.payment.state().calls().next().is_none()
         && world.saga.next_due().is_none()
+        && !world.saga.is_paused()
+}
+
+/// What operators may do now.
+fn operate(world: &World, actions: &mut Vec<Action>) {
+    let budget = &world.budget;
+    if world.saga.is_paused() {
+        actions.push(Action::Operate(Operator::Resume));
+    }
+    if budget.pauses > 0 {
+        actions.push(Action::Operate(Operator::Pause));
+    }
+    if budget.retries > 0 {
+        actions.push(Action::Operate(Operator::Retry));
+    }
+    if budget.compensations > 0 {
+        actions.push(Action::Operate(Operator::Compensate));
+    }
+    if budget.skips > 0 {
+        let mut sent: Vec<Arc<str>> = Vec::new();
+        for command in world.saga.commands() {
+            if !sent.contains(&command.step) {
+                sent.push(Arc::clone(&command.step));
+            }
+        }
+        let skip = |step| Action::Operate(Operator::Skip(step));
+        actions.extend(sent.into_iter().map(skip));
+    }
+}
+
+fn by() -> By {
+    By {
+        actor: "anonymous".to_owned(),
+        reason: "the bank says so".to_owned(),
+    }
+}
+
+fn in_no_pause(world: &World, events: &[Event]) -> Result<(), String> {
+    if world.saga.is_paused() && !events.is_empty() {
+        return Err("a timer fires in a pause".to_owned());
+    }
+    Ok(())
 }
 
 impl Orders {
@@ -227,6 +280,9 @@ impl Orders {
         if budget.cancellations > 0 {
             actions.push(Action::Cancel);
         }
+        if budget.returns > 0 {
+            actions.push(Action::SendBack);
+        }
         for call in world.payment.state().calls() {
             let fates = fates(world, &call);
             actions.extend(
@@ -239,7 +295,7 @@ impl Orders {
         if !timers_fire {
             return;
         }
-        for (_, timer) in world.saga.timers() {
+        for timer in self.timers(world) {
             match timer {
                 Timer::Overdue(command) if budget.timeouts > 0 => {
                     actions.push(Action::Overdue(command, name(world, command)));
@@ -259,17 +315,88 @@ impl Orders {
         *self.ends.borrow_mut().entry(words).or_default() += 1;
     }
 
-    fn react(&self, world: &World, input: Input) -> Result<Vec<Event>, String> {
-        let rules = match self.without {
+    /// The timers that may fire: none in a pause, but where that rule is taken away.
+    fn timers(&self, world: &World) -> Vec<Timer> {
+        let mut saga = State::clone(&world.saga);
+        if saga.is_paused() && self.without == Without::Rule(Rule::PauseStopsTime) {
+            let resumed = Event::Resumed(Resumed {
+                by: by(),
+                stood_still_ms: 0,
+                deadline_at: None,
+                commands: Vec::new(),
+            });
+            saga.apply(&resumed, NOW);
+        }
+        saga.timers().map(|(_, timer)| timer).collect()
+    }
+
+    /// What an operator does; `None` where it is not possible now.
+    fn operate(&self, mut world: World, operator: &Operator) -> Result<Option<World>, String> {
+        let action = match operator {
+            Operator::Pause => recourse_saga::Action::Pause,
+            Operator::Resume => recourse_saga::Action::Resume,
+            Operator::Compensate => recourse_saga::Action::Compensate,
+            Operator::Skip(step) => recourse_saga::Action::Skip {
+                step: Arc::clone(step),
+                result: SkipResult::Left,
+            },
+            Operator::Retry => {
+                let open = world.saga.to_retry(None);
+                let answered = open
+                    .iter()
+                    .map(|sent| sent.id)
+                    .filter(|command| world.is_answered(*command))
+                    .filter(|command| {
+                        let sent = world.saga.command(*command);
+                        sent.is_some_and(|sent| sent.outcome.is_none())
+                    })
+                    .collect();
+                recourse_saga::Action::Retry {
+                    step: None,
+                    answered,
+                }
+            }
+        };
+        let (definition, saga) = (&self.definition, &world.saga);
+        let events = match act_under(self.rules(), definition, saga, &action, &by(), NOW) {
+            Ok(events) => events,
+            Err(ActError::NotPossible(_)) => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        let budget = &mut world.budget;
+        let left = match operator {
+            Operator::Pause => Some(&mut budget.pauses),
+            Operator::Retry => Some(&mut budget.retries),
+            Operator::Skip(_) => Some(&mut budget.skips),
+            Operator::Compensate => Some(&mut budget.compensations),
+            Operator::Resume => None,
+        };
+        if let Some(left) = left {
+            *left -= 1;
+        }
+        self.append(&mut world, &events)?;
+        Ok(Some(world))
+    }
+
+    fn rules(&self) -> Rules {
+        match self.without {
             Without::Rule(rule) => Rules::without(rule),
             Without::Nothing | Without::Habit(_) => Rules::default(),
-        };
-        react_under(rules, &self.definition, &world.saga, input, NOW)
+        }
+    }
+
+    fn react(&self, world: &World, input: Input) -> Result<Vec<Event>, String> {
+        react_under(self.rules(), &self.definition, &world.saga, input, NOW)
             .map_err(|error| error.to_string())
     }
 
     fn append(&self, world: &mut World, events: &[Event]) -> Result<(), String> {
+        let is_retry = matches!(events, [Event::Retried(_)]);
+        let is_operator = events.iter().any(|event| event.by().is_some());
         for sent in events.iter().flat_map(Event::commands) {
+            if world.saga.is_paused() && !is_operator {
+                return Err(format!("{} is sent in a pause", sent.step));
+            }
             let commits = matches!(&*sent.step, "reserve-stock" | "authorize-payment");
             if commits
                 && sent.direction == Direction::Do
@@ -280,14 +407,22 @@ impl Orders {
             let may_take_effect = |earlier: &&recourse_saga::Sent| {
                 (&earlier.step, &earlier.item, earlier.direction)
                     == (&sent.step, &sent.item, sent.direction)
-                    && !world.is_answered(earlier.id)
-                    && !world.is_lost(earlier.id)
+                    && if is_retry {
+                        // What is not answered is sent once more, and what is, is not.
+                        world.is_answered(earlier.id) && earlier.outcome.is_none()
+                    } else {
+                        !world.is_answered(earlier.id)
+                            && !world.is_lost(earlier.id)
+                            && !earlier.superseded
+                    }
             };
             if let Some(earlier) = world.saga.commands().iter().find(may_take_effect) {
-                return Err(format!(
-                    "{} is asked again while it may still take effect",
-                    name(world, earlier.id)
-                ));
+                let name = name(world, earlier.id);
+                return Err(if is_retry {
+                    format!("{name} is asked again though it is answered")
+                } else {
+                    format!("{name} is asked again while it may still take effect")
+                });
             }
         }
         world.append(events);
@@ -334,6 +469,7 @@ impl Orders {
             Finding::Waiting
         };
         let events = self.react(world, Input::Overdue { command, finding })?;
+        in_no_pause(world, &events)?;
         self.append(world, &events)?;
         Ok(!events.is_empty())
     }
@@ -351,6 +487,7 @@ impl Orders {
             return Err("it needs attention though all it waits for has happened".to_owned());
         }
         let events = self.react(world, Input::DeadlinePassed)?;
+        in_no_pause(world, &events)?;
         self.append(world, &events)?;
         if world.saga.status() != Status::NeedsAttention {
             return Err("it is past its deadline and says nothing".to_owned());

@@ -78,6 +78,21 @@ impl Provider {
             .count()
     }
 
+    /// How many refunds took effect.
+    pub fn refunds(&self) -> usize {
+        let settled = self.settled.values();
+        settled
+            .filter(|(operation, verdict)| {
+                matches!(operation, Operation::Refund(_)) && *verdict == Verdict::Applied
+            })
+            .count()
+    }
+
+    /// That money is taken and not given back.
+    pub fn keeps_money(&self) -> bool {
+        self.applied(Operation::Capture) > self.refunds()
+    }
+
     /// That money is reserved, neither taken nor let go.
     pub fn holds_money(&self) -> bool {
         self.applied(Operation::Authorize)

@@ -10,8 +10,8 @@ use recourse_aggregates::{Order, Payment, Stock};
 use recourse_bus::Json;
 use recourse_cqrs::{ClientCommand, Internal, Origin, Precondition, SagaCommand, Tracked};
 use recourse_domain::{
-    CardToken, Currency, CustomerId, Money, OrderId, PaymentId, Quantity, Sku, order, payment,
-    stock,
+    CardToken, Currency, CustomerId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku, order,
+    payment, stock,
 };
 use recourse_event_store::{LogId, Mark, Position, StreamName, typed};
 use recourse_saga::{Definition, Event, State};
@@ -113,6 +113,16 @@ pub struct Budget {
     pub refusals: u8,
     /// Commands that never arrive, while later ones do.
     pub losses: u8,
+    /// Clients who send goods back.
+    pub returns: u8,
+    /// Pauses, each of which ends.
+    pub pauses: u8,
+    /// Retries.
+    pub retries: u8,
+    /// Steps left out.
+    pub skips: u8,
+    /// Undoes at an operator's wish.
+    pub compensations: u8,
 }
 
 /// One state of everything.
@@ -338,6 +348,23 @@ impl World {
         };
         self.order = shared(order);
         self.cancellation = Cancellation::Unread;
+        true
+    }
+
+    /// The order's client sends a piece back. `false` where the order refuses.
+    pub fn send_back(&mut self) -> bool {
+        let request = order::Command::RequestReturn(order::RequestReturn {
+            return_id: ReturnId(Uuid::from_u128(0x0d)),
+            lines: vec![order::ReturnLine {
+                sku: sku(0),
+                quantity: Quantity::new(1).unwrap(),
+            }],
+            reason: "too small".to_owned(),
+        });
+        let Some((order, _)) = direct(&self.order, Target::Order, request, internal(7)) else {
+            return false;
+        };
+        self.order = shared(order);
         true
     }
 

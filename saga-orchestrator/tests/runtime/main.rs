@@ -11,6 +11,7 @@
 )]
 
 mod engines;
+mod operator;
 mod parking;
 mod power_loss;
 mod restarting;

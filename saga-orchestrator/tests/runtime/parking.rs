@@ -94,18 +94,19 @@ async fn metadata_that_cannot_be_read_end_it_with_the_position_named() {
     let saga = world.place(1).await;
     quiet().await;
     let event = NewEvent::raw(Uuid::from_u128(6), "stock.counted.v1", "{}", "{}");
-    world
-        .append(append(StreamName::new("stock", "tea-1"), vec![event]))
-        .await;
-    let at = world.head().await;
+    let unreadable = append(StreamName::new("stock", "tea-1"), vec![event]);
+    world.append_all(vec![unreadable, world.placing(2)]).await;
+    let at = world.read(&StreamName::new("stock", "tea-1")).await[0].position;
     let ended = running.ended().await;
     assert!(
         matches!(ended, Err(Error::Unreadable { position, .. }) if position == at),
         "{ended:?}"
     );
     assert!(ended.unwrap_err().to_string().contains(&at.to_string()));
-    // What came before it was driven.
+    // What came before it was driven, and what came with it was too.
     assert_eq!(world.story(saga).await, ["started"]);
+    let with_it = world.saga_of(2).await;
+    assert_eq!(world.story(with_it).await, ["started"]);
 }
 
 #[tokio::test(start_paused = true)]

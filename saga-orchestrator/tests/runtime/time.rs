@@ -216,6 +216,8 @@ async fn a_timer_that_another_orchestrator_saw_to_does_not_fire_by_what_the_saga
         answer: Answer::Done,
         position: recourse_event_store::Position::dense(1),
         counts_as_done: false,
+        is_moot: false,
+        closes: vec![],
         resend_at: None,
         deadline_at: Some(world.later(HOUR)),
         commands: Vec::new(),

@@ -33,7 +33,11 @@ fn confirm(input: &Input, _: &Ids) -> Result<Vec<Outgoing>, typed::Error> {
 fn older() -> Arc<Definition> {
     let definition = Definition::builder::<Input>(fulfilment::NAME, 0)
         .starts(starts)
-        .step(pivot("confirm-order", confirm).timeout(Duration::from_secs(10)))
+        .step(
+            pivot("confirm-order", confirm)
+                .irreversible()
+                .timeout(Duration::from_secs(10)),
+        )
         .build();
     Arc::new(definition.unwrap())
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use axum::{Router, body::Body, http::Request};
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_bus::{MemoryCheckpoints, embedded};
 use recourse_domain::{
@@ -17,6 +18,7 @@ use recourse_service::clock::{Clock, TokioClock};
 use recourse_views::documents::Documents;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::engines::{Held, Rows, Watched};
@@ -37,11 +39,17 @@ pub struct World {
 /// An orchestrator that runs.
 pub struct Running {
     pub bus: Arc<Held>,
+    pub routes: Router,
     stop: CancellationToken,
     task: JoinSet<Result<(), Error>>,
 }
 
 impl Running {
+    /// What an operator does; the status of the answer.
+    pub async fn act(&self, saga: Uuid, action: &str) -> u16 {
+        act(self.routes.clone(), saga, action).await
+    }
+
     /// Ends it as a shutdown does.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stop.cancel();
@@ -115,8 +123,14 @@ impl World {
         let orchestrator = self.load(rows, bus.clone(), definitions).await.unwrap();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
+        let routes = orchestrator.routes().into_router();
         task.spawn(orchestrator.run(stop.clone()));
-        let running = Running { bus, stop, task };
+        let running = Running {
+            bus,
+            routes,
+            stop,
+            task,
+        };
         quiet().await;
         running
     }
@@ -134,6 +148,24 @@ impl World {
     pub fn new_bus(&self) -> Arc<Held> {
         self.bus(false)
     }
+}
+
+/// What an operator does to a saga as it stands now, or to a step that waits; the status of the
+/// answer.
+pub async fn act(routes: Router, saga: Uuid, action: &str) -> u16 {
+    let step = if action == "skip" {
+        ", \"step\": \"reserve-stock\""
+    } else {
+        ""
+    };
+    let body = format!("{{\"action\": \"{action}\", \"reason\": \"it must\"{step}}}");
+    let request = Request::post(format!("/v1/sagas/{saga}/actions"))
+        .header("content-type", "application/json")
+        .header("if-match", "*")
+        .header("idempotency-key", action)
+        .body(Body::from(body))
+        .unwrap();
+    routes.oneshot(request).await.unwrap().status().as_u16()
 }
 
 /// The same log, seen by a machine whose clock is ahead.

@@ -335,6 +335,8 @@ impl Log {
                 answer,
                 position,
                 counts_as_done,
+                is_moot: false,
+                closes: vec![],
                 resend_at: None,
                 deadline_at: None,
                 commands: next.iter().map(|label| order.sends(label)).collect(),

@@ -11,7 +11,7 @@ use super::{
     Cancel, Cancels, Definition, Start,
     step::{Settings, Step},
 };
-use crate::Kind;
+use crate::{Kind, WayBack};
 
 /// Of every hash of a definition.
 const HASHES: Uuid = Uuid::from_u128(0xd3e6_0b47_2a91_5f70_9c15_e80f_3b44_a6d1);
@@ -48,6 +48,13 @@ pub enum BuildError {
         /// What it names.
         earlier: String,
     },
+    /// A step from the pivot on says neither what reverses it nor that nothing needs to.
+    #[error("the step `{0}` from the pivot on declares no way back")]
+    NoWayBack(String),
+    /// A step before the pivot, or the closing act, declares a reversal; or the pivot says
+    /// that it has no effect; or a later step cannot be reversed though the pivot can.
+    #[error("the step `{0}` cannot have the way back that it declares")]
+    WayBack(String),
     /// A closing act stands among the steps.
     #[error("`{0}` is the act after everything is undone, and stands among the steps")]
     ClosingAsStep(String),
@@ -189,8 +196,14 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
             if closing.kind != Kind::Closing {
                 return Err(BuildError::NotClosing(closing.name.to_owned()));
             }
+            if closing.way_back != Some(WayBack::NoEffect) {
+                return Err(BuildError::WayBack(closing.name.to_owned()));
+            }
             check_bounds(closing)?;
         }
+        let pivot_way_back = all()
+            .find(|step| step.kind == Kind::Pivot)
+            .and_then(|pivot| pivot.way_back);
         let mut past_pivot = false;
         let mut undoable = BTreeSet::new();
         for (index, stage) in self.stages.iter().enumerate() {
@@ -199,6 +212,7 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
             }
             for step in stage {
                 check_step(step, stage.len(), past_pivot, &undoable)?;
+                check_way_back(step, pivot_way_back)?;
             }
             past_pivot |= stage.iter().any(|step| step.kind == Kind::Pivot);
             undoable.extend(
@@ -238,6 +252,19 @@ fn check_step<I>(
     Ok(())
 }
 
+fn check_way_back<I>(step: &Step<I>, of_pivot: Option<WayBack>) -> Result<(), BuildError> {
+    let name = || step.name.to_owned();
+    match (step.kind, step.way_back) {
+        (_, None) => Err(BuildError::NoWayBack(name())),
+        (Kind::Compensatable, Some(WayBack::NoEffect | WayBack::Impossible))
+        | (Kind::Pivot, Some(WayBack::NoEffect)) => Err(BuildError::WayBack(name())),
+        (Kind::Retriable, Some(WayBack::Impossible)) if of_pivot != Some(WayBack::Impossible) => {
+            Err(BuildError::WayBack(name()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_bounds<I>(step: &Step<I>) -> Result<(), BuildError> {
     if step.settings.timeout.is_zero() || step.settings.max_attempts == 0 {
         return Err(BuildError::Bounds(step.name.to_owned()));
@@ -257,8 +284,9 @@ fn hash<I>(name: &str, version: u32, stages: &[Vec<Step<I>>], closing: Option<&S
                 ..
             } = &step.settings;
             let takes_over = takes_over.unwrap_or_default();
+            let way_back = step.way_back.unwrap_or_default();
             text.push_str(&format!(
-                "{index}\n{}\n{:?}\n{fans_out}\n{version}\n{takes_over}\n",
+                "{index}\n{}\n{:?}\n{fans_out}\n{version}\n{takes_over}\n{way_back:?}\n",
                 step.name, step.kind
             ));
         }

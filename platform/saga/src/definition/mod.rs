@@ -11,7 +11,7 @@ use recourse_event_store::{RecordedEvent, StreamName, typed};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Direction, Kind, PlannedStep, Reason};
+use crate::{Direction, Kind, PlannedStep, Reason, State};
 
 pub use build::{BuildError, Builder};
 pub use step::{Backoff, Step, closing, compensatable, pivot, retriable};
@@ -182,6 +182,26 @@ impl Definition {
         StreamName::new("saga", saga)
     }
 
+    /// The stream that the pivot's command of a saga goes to: what cancels the saga races with it
+    /// there. None before the saga's start.
+    ///
+    /// # Errors
+    /// Where the saga's input is not what the definition works on, or the command cannot be
+    /// written.
+    pub fn pivot_target(&self, state: &State) -> Result<Option<StreamName>, typed::Error> {
+        let (Some(input), Some(pivot)) = (
+            state.input(),
+            self.steps.iter().find(|step| step.plan.kind == Kind::Pivot),
+        ) else {
+            return Ok(None);
+        };
+        let input = self.decode(input).map_err(|_| typed::Error::NotTyped)?;
+        let ids = Ids { saga: state.saga() };
+        let outgoing = pivot.outgoing(Direction::Do, &input, &ids, &state.why_back());
+        let outgoing = outgoing.transpose()?.unwrap_or_default();
+        Ok(outgoing.into_iter().next().map(|command| command.target))
+    }
+
     pub(crate) fn plan(&self) -> Vec<PlannedStep> {
         self.steps.iter().map(|step| step.plan.clone()).collect()
     }
@@ -210,7 +230,7 @@ impl fmt::Debug for Definition {
 }
 
 impl ErasedStep {
-    /// The commands of the step, one an item; `None` for a compensation that it does not have.
+    /// The commands of the step, one an item; `None` for a way back that it does not have.
     pub(crate) fn outgoing(
         &self,
         direction: Direction,
@@ -220,11 +240,11 @@ impl ErasedStep {
     ) -> Option<Result<Vec<Outgoing>, typed::Error>> {
         match direction {
             Direction::Do => Some((self.action)(input, ids, reason)),
-            Direction::Undo => self
+            Direction::Undo | Direction::Reverse if direction == self.plan.back() => self
                 .compensation
                 .as_ref()
                 .map(|compensation| compensation(input, ids, reason)),
-            Direction::Reverse => None,
+            Direction::Undo | Direction::Reverse => None,
         }
     }
 

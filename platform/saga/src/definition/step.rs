@@ -6,7 +6,7 @@ use recourse_event_store::typed;
 use uuid::Uuid;
 
 use super::{ErasedAction, ErasedStep, Ids, Outgoing, typed_input};
-use crate::{Kind, PlannedStep, Reason};
+use crate::{Kind, PlannedStep, Reason, WayBack};
 
 /// How long to wait before a command that was refused for now is sent again: twice as long
 /// each time, between half and all of it, the share fixed by the command's id.
@@ -48,6 +48,8 @@ pub struct Step<I> {
     pub(super) kind: Kind,
     action: Box<Action<I>>,
     compensation: Option<Box<Action<I>>>,
+    /// None from the pivot on until one is declared.
+    pub(super) way_back: Option<WayBack>,
     pub(super) settings: Settings,
 }
 
@@ -86,11 +88,13 @@ pub fn compensatable<I>(
         kind: Kind::Compensatable,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: Some(Box::new(move |input, ids, _| compensation(input, ids))),
+        way_back: Some(WayBack::Command),
         settings: Settings::default(),
     }
 }
 
-/// The point of no return.
+/// The point of no return. Declares its way back: [`Step::reversed_by`] or
+/// [`Step::irreversible`].
 pub fn pivot<I>(
     name: &'static str,
     action: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
@@ -100,11 +104,13 @@ pub fn pivot<I>(
         kind: Kind::Pivot,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: None,
+        way_back: None,
         settings: Settings::default(),
     }
 }
 
-/// A step after the pivot: retried until it succeeds.
+/// A step after the pivot: retried until it succeeds. Declares its way back:
+/// [`Step::reversed_by`], [`Step::without_effect`] or [`Step::irreversible`].
 pub fn retriable<I>(
     name: &'static str,
     action: impl Fn(&I, &Ids) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static,
@@ -114,6 +120,7 @@ pub fn retriable<I>(
         kind: Kind::Retriable,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: None,
+        way_back: None,
         settings: Settings::default(),
     }
 }
@@ -129,6 +136,7 @@ pub fn closing<I>(
         kind: Kind::Closing,
         action: Box::new(action),
         compensation: None,
+        way_back: Some(WayBack::NoEffect),
         settings: Settings::default(),
     }
 }
@@ -152,6 +160,36 @@ impl<I> Step<I> {
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.settings.backoff = backoff;
+        self
+    }
+
+    /// What takes it back from the pivot on, where an operator wants the saga undone, told the
+    /// operator's words.
+    #[must_use]
+    pub fn reversed_by(
+        mut self,
+        reversal: impl Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.compensation = Some(Box::new(reversal));
+        self.way_back = Some(WayBack::Command);
+        self
+    }
+
+    /// It has no effect that is not taken back with the pivot: nothing reverses it.
+    #[must_use]
+    pub fn without_effect(mut self) -> Self {
+        self.way_back = Some(WayBack::NoEffect);
+        self
+    }
+
+    /// Nothing takes it back. On the pivot: an operator cannot undo the saga from there on.
+    /// On a later step only where the pivot says so too.
+    #[must_use]
+    pub fn irreversible(mut self) -> Self {
+        self.way_back = Some(WayBack::Impossible);
         self
     }
 
@@ -189,6 +227,7 @@ impl<I: 'static> Step<I> {
                 kind: self.kind,
                 stage,
                 takes_over: self.settings.takes_over.map(Into::into),
+                way_back: self.way_back.unwrap_or_default(),
             },
             action: erase(self.action),
             compensation: self.compensation.map(erase),

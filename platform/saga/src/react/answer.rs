@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use recourse_event_store::Position;
 use uuid::Uuid;
 
-use super::{NOTHING_TO_UNDO, ReactError, Reaction, follow::Next};
+use super::{NOTHING_TO_UNDO, ReactError, Reaction};
 use crate::{
-    Answer, Answered, AttentionNeeded, Direction, Event, Kind, Outcome, Rule, State,
+    Answer, Answered, AttentionNeeded, Direction, Event, Kind, Outcome, Part, Rule, State,
     definition::ErasedStep, state::Sent,
 };
 
@@ -36,6 +36,8 @@ impl Reaction<'_> {
         }
         let step = self.step(&sent.step)?;
         let verdict = self.verdict(sent, step, &answer)?;
+        let part = sent.part();
+        let is_done = answer == Answer::Done;
         let mut answered = Answered {
             command,
             step: sent.step.clone(),
@@ -44,6 +46,8 @@ impl Reaction<'_> {
             answer,
             position,
             counts_as_done: verdict == Verdict::CountsAsDone,
+            is_moot: self.state.is_moot(sent),
+            closes: self.closed(sent, verdict == Verdict::Plain && is_done),
             resend_at: match verdict {
                 Verdict::Again(at) => Some(at),
                 _ => None,
@@ -51,25 +55,76 @@ impl Reaction<'_> {
             deadline_at: None,
             commands: Vec::new(),
         };
-        let next = self.after(&Event::Answered(answered.clone()));
-        let mut events = Vec::with_capacity(2);
-        match self.follow(&next)? {
-            Next::Send(commands) => {
-                answered.deadline_at = self.cleared(&next)?;
-                answered.commands = commands;
-                events.push(Event::Answered(answered));
-            }
-            Next::Wait => {
-                answered.deadline_at = self.cleared(&next)?;
-                events.push(Event::Answered(answered));
-            }
-            Next::End(end) => events.extend([Event::Answered(answered), end]),
+        if self.state.has_attention() {
+            let next = self.after(&Event::Answered(answered.clone()));
+            answered.deadline_at = self.cleared(&next)?;
+        }
+        let was_reversing = self.state.is_reversing();
+        let mut events = self.with_what_follows(Event::Answered(answered))?;
+        let has_ended = matches!(
+            events.last(),
+            Some(Event::Completed(_) | Event::Compensated(_))
+        );
+        if has_ended && let Some(Event::Answered(answered)) = events.first_mut() {
+            answered.deadline_at = None;
         }
         // Said even where the saga needs attention already: this is why it stays so.
         if let Verdict::Stuck(why) = verdict {
             events.push(Event::AttentionNeeded(AttentionNeeded { why }));
+        } else if was_reversing && let Some(why) = self.where_it_was(&events, &part) {
+            events.push(Event::AttentionNeeded(AttentionNeeded { why }));
         }
         Ok(events)
+    }
+
+    /// The open attempts which their target has passed with this answer: the earlier ones at the
+    /// same; and, where one attempt is done and is undone, all others at that.
+    fn closed(&self, answered: &Sent, is_done: bool) -> Vec<Uuid> {
+        let part = answered.part();
+        let is_retried = self.state.next_attempt(&part, Direction::Do) > 2;
+        if (answered.attempt == 1 && !is_retried) || !self.rules.hold(Rule::RetryClosesTheEarlier) {
+            return Vec::new();
+        }
+        let back = self.state.back_of(&part.step);
+        let holds = |direction| {
+            (is_done && answered.direction == direction)
+                || self.state.part_is_done(&part, direction)
+        };
+        let is_undone = holds(Direction::Do) && holds(back);
+        let is_same = |sent: &&Sent| sent.step == part.step && sent.item == part.item;
+        let is_passed = |sent: &&Sent| {
+            let is_earlier =
+                sent.direction == answered.direction && sent.attempt < answered.attempt;
+            is_earlier || (is_undone && sent.direction == Direction::Do)
+        };
+        self.state
+            .open_commands()
+            .filter(|sent| sent.id != answered.id)
+            .filter(is_same)
+            .filter(is_passed)
+            .map(|sent| sent.id)
+            .collect()
+    }
+
+    /// Where the pivot's reversal was refused and the saga was stuck before: why it is again.
+    fn where_it_was(&self, events: &[Event], pivot: &Part) -> Option<String> {
+        let mut next = self.state.clone();
+        for event in events {
+            next.apply(event, self.now);
+        }
+        if next.is_reversing() || next.turned_back().is_some() {
+            return None;
+        }
+        let stuck: Vec<String> = next
+            .commands()
+            .iter()
+            .filter(|sent| self.is_stuck(&next, sent))
+            .map(|sent| sent.part().to_string())
+            .collect();
+        (!stuck.is_empty()).then(|| {
+            let stuck = stuck.join(", ");
+            format!("the reversal of {pivot} was refused, and {stuck} was too")
+        })
     }
 
     fn verdict(
@@ -93,9 +148,7 @@ impl Reaction<'_> {
         if nothing_left {
             return Ok(Verdict::CountsAsDone);
         }
-        let kept_up = undo || matches!(step.plan.kind, Kind::Retriable | Kind::Closing);
-        let is_done = self.state.part_is_done(&sent.part(), sent.direction);
-        if !kept_up || sent.superseded || is_done {
+        if !self.is_kept_up(self.state, sent, step) {
             return Ok(Verdict::Plain);
         }
         if !is_final
@@ -106,6 +159,11 @@ impl Reaction<'_> {
                 .resend_at(self.now, sent.attempt, sent.id)
                 .ok_or(ReactError::Time)?;
             return Ok(Verdict::Again(at));
+        }
+        let is_for_pivot = step.plan.kind == Kind::Pivot;
+        if is_for_pivot || (!undo && self.state.is_reversing()) {
+            // The saga goes back to where it was, or will say so then.
+            return Ok(Verdict::Plain);
         }
         let rule = if undo {
             Rule::FailingUndoNeedsAttention
@@ -135,16 +193,35 @@ impl Reaction<'_> {
         self.deadline().map(Some)
     }
 
-    fn is_stuck(&self, next: &State, sent: &Sent) -> bool {
-        let kept_up = sent.direction != Direction::Do
-            || self
-                .definition
-                .step(&sent.step)
-                .is_some_and(|step| matches!(step.plan.kind, Kind::Retriable | Kind::Closing));
-        kept_up
-            && !sent.superseded
-            && sent.resend_at.is_none()
+    pub(super) fn is_stuck(&self, next: &State, sent: &Sent) -> bool {
+        sent.resend_at.is_none()
             && matches!(sent.outcome, Some(Outcome::Refused(_)))
-            && !next.part_is_done(&sent.part(), sent.direction)
+            && self.definition.step(&sent.step).is_some_and(|step| {
+                step.plan.kind != Kind::Pivot && self.is_kept_up(next, sent, step)
+            })
+    }
+
+    /// Whether a command is wanted until it is done: a refusal of it is not the end of it.
+    fn is_kept_up(&self, state: &State, sent: &Sent, step: &ErasedStep) -> bool {
+        let part = sent.part();
+        let is_wanted = match (sent.direction, step.plan.kind) {
+            (Direction::Do, Kind::Closing) => true,
+            (Direction::Do, Kind::Retriable) => {
+                state.turned_back().is_none() && !state.is_being_skipped(&part)
+            }
+            (Direction::Do, Kind::Compensatable | Kind::Pivot) => false,
+            (Direction::Reverse, Kind::Pivot) => state.is_reversing(),
+            (Direction::Undo | Direction::Reverse, _) => true,
+        };
+        // Where an operator has it left out, its refusal decides that.
+        let is_left_out = state
+            .pending_skips()
+            .any(|skip| skip.part == part && (skip.direction == sent.direction || skip.insists));
+        is_wanted
+            && !is_left_out
+            && !sent.superseded
+            && !state.is_skipped(&part)
+            && !state.part_is_done(&part, sent.direction)
+            && !state.has_later_attempt(&part, sent.direction, sent.id)
     }
 }

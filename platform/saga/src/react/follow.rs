@@ -6,15 +6,15 @@ use chrono::{DateTime, Utc};
 use recourse_bus::Command;
 use uuid::Uuid;
 
-use super::{ReactError, Reaction};
+use super::{ReactError, Reaction, operator::Skipping};
 use crate::{
-    Compensated, Completed, Direction, Event, Ids, Kind, Part, Reason, Rule, SentCommand, State,
+    Compensated, Completed, Direction, Event, Ids, Kind, Part, Rule, SentCommand, State,
     definition::{self, ErasedStep},
     state::Sent,
 };
 
 /// What a state asks for next.
-pub(super) enum Next {
+enum Next {
     Send(Vec<SentCommand>),
     Wait,
     End(Event),
@@ -22,11 +22,66 @@ pub(super) enum Next {
 
 /// What follows from a state.
 impl Reaction<'_> {
-    pub(super) fn follow(&self, next: &State) -> Result<Next, ReactError> {
+    /// An event, and all that follows from it at once: what counts as left out with it, its
+    /// commands, its end.
+    pub(super) fn with_what_follows(&self, first: Event) -> Result<Vec<Event>, ReactError> {
+        let mut next = self.after(&first);
+        let mut events = vec![first];
+        if next.is_paused() && self.rules.hold(Rule::PauseSendsNothing) {
+            return Ok(events);
+        }
+        let mut commands = Vec::new();
+        let skips: Vec<_> = next.pending_skips().cloned().collect();
+        for skip in skips {
+            match self.skipping(&next, &skip)? {
+                Skipping::Send(sent) => commands.extend(sent),
+                Skipping::Wait => {}
+                Skipping::Counts { remains } => {
+                    let skipped = Event::StepSkipped(self.skipped(&next, skip, remains)?);
+                    next.apply(&skipped, self.now);
+                    events.push(skipped);
+                }
+            }
+        }
+        let mut end = None;
+        match self.follow(&next)? {
+            Next::Send(sent) => commands.extend(sent),
+            Next::Wait => {}
+            Next::End(event) => end = Some(event),
+        }
+        if let Some(carries) = events.last_mut().and_then(Event::commands_mut) {
+            carries.extend(commands);
+        }
+        events.extend(end);
+        Ok(events)
+    }
+
+    fn follow(&self, next: &State) -> Result<Next, ReactError> {
         if next.turned_back().is_some() {
             self.back(next)
+        } else if next.is_reversing() {
+            self.reverse_pivot(next)
         } else {
             self.forward(next)
+        }
+    }
+
+    /// Nothing else is touched until the pivot's reversal is answered.
+    fn reverse_pivot(&self, next: &State) -> Result<Next, ReactError> {
+        let pivots = self.definition.steps().iter();
+        let mut commands = Vec::new();
+        for pivot in pivots.filter(|step| step.plan.kind == Kind::Pivot) {
+            let mut parts: Vec<_> = next.parts_to_undo(&pivot.plan.name).collect();
+            parts.retain(|part| {
+                next.latest(part, Direction::Reverse)
+                    .is_none_or(|sent| !sent.is_open() && sent.resend_at.is_none())
+            });
+            commands.extend(self.undo(next, pivot, parts)?);
+        }
+        if commands.is_empty() {
+            Ok(Next::Wait)
+        } else {
+            Ok(Next::Send(commands))
         }
     }
 
@@ -62,7 +117,10 @@ impl Reaction<'_> {
         let mut stage = None;
         let mut waits = false;
         for step in self.definition.steps().iter().rev() {
-            if step.plan.kind != Kind::Compensatable {
+            let is_past_pivot = step.plan.kind != Kind::Compensatable;
+            if step.plan.kind == Kind::Closing
+                || (is_past_pivot && !self.rules.hold(Rule::ReversalGoesToEveryStep))
+            {
                 continue;
             }
             let stage_is_over = stage.is_some_and(|stage| stage != step.plan.stage);
@@ -74,8 +132,12 @@ impl Reaction<'_> {
             if !self.rules.hold(Rule::UndoGoesToTheUnanswered) {
                 parts.retain(|part| next.part_is_done(part, Direction::Do));
             }
+            if self.rules.hold(Rule::TakenOverIsNotUndone) {
+                parts.retain(|part| !next.is_taken_over(part));
+            }
             waits |= !parts.is_empty();
-            parts.retain(|part| next.attempts(part, Direction::Undo).next().is_none());
+            let back = step.plan.back();
+            parts.retain(|part| next.attempts(part, back).next().is_none());
             commands.extend(self.undo(next, step, parts)?);
         }
         if !commands.is_empty() {
@@ -116,8 +178,8 @@ impl Reaction<'_> {
             .collect()
     }
 
-    /// The first undo of these items of a step.
-    fn undo(
+    /// The next undo of these items of a step.
+    pub(super) fn undo(
         &self,
         next: &State,
         step: &ErasedStep,
@@ -126,15 +188,19 @@ impl Reaction<'_> {
         if parts.is_empty() {
             return Ok(Vec::new());
         }
+        let back = step.plan.back();
         let mut outgoing: BTreeMap<_, _> = self
-            .outgoing(next, step, Direction::Undo)?
+            .outgoing(next, step, back)?
             .into_iter()
             .map(|outgoing| (outgoing.item.clone(), outgoing))
             .collect();
         parts
             .into_iter()
             .map(|part| match outgoing.remove(&part.item) {
-                Some(outgoing) => self.sent_command(next, step, outgoing, Direction::Undo, 1),
+                Some(outgoing) => {
+                    let attempt = next.next_attempt(&part, back);
+                    self.sent_command(next, step, outgoing, back, attempt)
+                }
                 None => Err(ReactError::NoCommand(part)),
             })
             .collect()
@@ -156,7 +222,7 @@ impl Reaction<'_> {
         self.sent_command(self.state, step, outgoing, direction, attempt)
     }
 
-    fn outgoing(
+    pub(super) fn outgoing(
         &self,
         next: &State,
         step: &ErasedStep,
@@ -164,13 +230,8 @@ impl Reaction<'_> {
     ) -> Result<Vec<crate::Outgoing>, ReactError> {
         let name = || step.plan.name.to_string();
         let ids = Ids { saga: next.saga() };
-        let none = Reason {
-            code: String::new(),
-            detail: String::new(),
-        };
-        let reason = next.turned_back().unwrap_or(&none);
         let outgoing = step
-            .outgoing(direction, self.input(next)?, &ids, reason)
+            .outgoing(direction, self.input(next)?, &ids, &next.why_back())
             .ok_or_else(|| {
                 ReactError::NoCommand(Part {
                     step: step.plan.name.clone(),

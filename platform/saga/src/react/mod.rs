@@ -2,6 +2,7 @@
 
 mod answer;
 mod follow;
+mod operator;
 
 use std::cell::OnceCell;
 
@@ -17,7 +18,9 @@ use crate::{
     state::Sent,
 };
 
-use follow::Next;
+#[cfg(feature = "explore")]
+pub use operator::act_under;
+pub use operator::{ActError, Action, act};
 
 /// The code of the refusal of an undo that finds nothing to undo.
 const NOTHING_TO_UNDO: &str = "nothing-to-undo";
@@ -147,26 +150,25 @@ pub fn react_under(
     input: Input,
     now: DateTime<Utc>,
 ) -> Result<Vec<Event>, ReactError> {
-    let reaction = Reaction {
-        rules,
-        definition,
-        state,
-        now,
-        input: OnceCell::new(),
-    };
     if let Input::Start { input } = input {
+        let reaction = Reaction {
+            rules,
+            definition,
+            state,
+            now,
+            input: OnceCell::new(),
+        };
         return reaction.start(input);
     }
-    if !state.is_started() {
-        return Err(ReactError::NotStarted);
-    }
-    if state.definition_hash() != definition.hash() {
-        return Err(ReactError::OtherVersion {
-            recorded: state.definition_hash().to_owned(),
-            ours: definition.hash().to_owned(),
-        });
-    }
+    let reaction = Reaction::new(rules, definition, state, now)?;
     if state.is_ended() || state.is_parked() {
+        return Ok(Vec::new());
+    }
+    let is_time = matches!(
+        input,
+        Input::Overdue { .. } | Input::BackoffOver { .. } | Input::DeadlinePassed
+    );
+    if is_time && state.is_paused() && rules.hold(Rule::PauseStopsTime) {
         return Ok(Vec::new());
     }
     match input {
@@ -191,12 +193,39 @@ struct Reaction<'a> {
     input: OnceCell<definition::Input>,
 }
 
+impl<'a> Reaction<'a> {
+    /// To a saga that has begun, under this very definition.
+    fn new(
+        rules: Rules,
+        definition: &'a Definition,
+        state: &'a State,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ReactError> {
+        if !state.is_started() {
+            return Err(ReactError::NotStarted);
+        }
+        if state.definition_hash() != definition.hash() {
+            return Err(ReactError::OtherVersion {
+                recorded: state.definition_hash().to_owned(),
+                ours: definition.hash().to_owned(),
+            });
+        }
+        Ok(Self {
+            rules,
+            definition,
+            state,
+            now,
+            input: OnceCell::new(),
+        })
+    }
+}
+
 impl Reaction<'_> {
     fn start(&self, input: Json) -> Result<Vec<Event>, ReactError> {
         if self.state.is_started() {
             return Ok(Vec::new());
         }
-        let mut started = Started {
+        let started = Started {
             definition: self.definition.name().to_owned(),
             definition_hash: self.definition.hash().to_owned(),
             input,
@@ -204,15 +233,7 @@ impl Reaction<'_> {
             steps: self.definition.plan(),
             commands: Vec::new(),
         };
-        let next = self.after(&Event::Started(started.clone()));
-        match self.follow(&next)? {
-            Next::Send(commands) => {
-                started.commands = commands;
-                Ok(vec![Event::Started(started)])
-            }
-            Next::Wait => Ok(vec![Event::Started(started)]),
-            Next::End(end) => Ok(vec![Event::Started(started), end]),
-        }
+        self.with_what_follows(Event::Started(started))
     }
 
     fn cancelled(&self, position: Position) -> Result<Vec<Event>, ReactError> {
@@ -223,19 +244,10 @@ impl Reaction<'_> {
         {
             return Ok(Vec::new());
         }
-        let mut noted = CancellationNoted {
+        self.with_what_follows(Event::CancellationNoted(CancellationNoted {
             position,
             commands: Vec::new(),
-        };
-        let next = self.after(&Event::CancellationNoted(noted.clone()));
-        Ok(match self.follow(&next)? {
-            Next::Send(commands) => {
-                noted.commands = commands;
-                vec![Event::CancellationNoted(noted)]
-            }
-            Next::Wait => vec![Event::CancellationNoted(noted)],
-            Next::End(end) => vec![Event::CancellationNoted(noted), end],
-        })
+        }))
     }
 
     fn overdue(&self, command: Uuid, finding: Finding) -> Result<Vec<Event>, ReactError> {
@@ -246,13 +258,28 @@ impl Reaction<'_> {
         let step = self.step(&sent.step)?;
         let forward = sent.direction == Direction::Do;
         let before_pivot = forward && step.plan.kind == Kind::Compensatable;
-        if before_pivot && self.state.turned_back().is_some() {
-            // Its undo is on the way and is what is waited for.
+        let part = sent.part();
+        let turned = self.state.turned_back().is_some();
+        let is_given_up = forward
+            && step.plan.kind != Kind::Closing
+            && (turned || self.state.is_being_skipped(&part));
+        if (is_given_up && self.state.has_undo(&sent.step))
+            || (forward && self.state.is_reversing())
+            || self.state.has_later_attempt(&part, sent.direction, command)
+        {
+            // Its undo, the pivot's reversal or its next attempt is on the way, and is what is
+            // waited for.
             return Ok(Vec::new());
         }
         let ask_anyway = !self.rules.hold(Rule::OverdueIsLookedUp) && !before_pivot;
         let is_lost =
             (finding == Finding::Lost && self.rules.hold(Rule::LostIsSentAgain)) || ask_anyway;
+        if is_lost && is_given_up {
+            return self.with_what_follows(Event::Resent(Resent {
+                command,
+                commands: Vec::new(),
+            }));
+        }
         if is_lost && sent.attempt < step.max_attempts() {
             return self.resend(sent, step).map(|event| vec![event]);
         }
@@ -292,26 +319,18 @@ impl Reaction<'_> {
     }
 
     fn time_out(&self, sent: &Sent) -> Result<Vec<Event>, ReactError> {
-        let mut timed_out = TimedOut {
+        self.with_what_follows(Event::TimedOut(TimedOut {
             command: sent.id,
             step: sent.step.clone(),
             item: sent.item.clone(),
             commands: Vec::new(),
-        };
-        let next = self.after(&Event::TimedOut(timed_out.clone()));
-        Ok(match self.follow(&next)? {
-            Next::Send(commands) => {
-                timed_out.commands = commands;
-                vec![Event::TimedOut(timed_out)]
-            }
-            Next::Wait => vec![Event::TimedOut(timed_out)],
-            Next::End(end) => vec![Event::TimedOut(timed_out), end],
-        })
+        }))
     }
 
     fn backoff_over(&self, command: Uuid) -> Result<Vec<Event>, ReactError> {
         let sent = self.sent(command)?;
-        if sent.resend_at.is_none() {
+        let waits = sent.direction == Direction::Do && self.state.is_reversing();
+        if sent.resend_at.is_none() || waits {
             return Ok(Vec::new());
         }
         let step = self.step(&sent.step)?;
@@ -319,8 +338,8 @@ impl Reaction<'_> {
     }
 
     fn resend(&self, sent: &Sent, step: &ErasedStep) -> Result<Event, ReactError> {
-        let attempt = sent.attempt.saturating_add(1);
         let part = sent.part();
+        let attempt = self.state.next_attempt(&part, sent.direction);
         let command = self.command(step, &part, sent.direction, attempt)?;
         Ok(Event::Resent(Resent {
             command: sent.id,

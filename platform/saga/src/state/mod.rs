@@ -1,5 +1,6 @@
 //! Where a saga stands: the fold of its stream.
 
+mod operator;
 mod sent;
 mod view;
 
@@ -11,8 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Answer, Direction, Event, Kind, PlannedStep, SentCommand};
+use crate::{Answer, Direction, Event, Kind, PlannedStep, SentCommand, WayBack};
 
+pub use operator::Skip;
 pub use sent::{Outcome, Sent};
 pub use view::{Part, Status, StepStatus, StepView};
 
@@ -31,6 +33,19 @@ pub struct State {
     turned: Option<Reason>,
     attention: Option<Attention>,
     parked: Option<String>,
+    /// Since when it stands still, paused or parked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    still_since: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    paused: bool,
+    /// That it was parked once, so that inputs may have passed it by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    was_parked: bool,
+    /// Why an operator wants it undone, while the reversal of its pivot is not answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reversing: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skips: Vec<Skip>,
     ended: Option<End>,
     ended_at: Option<DateTime<Utc>>,
 }
@@ -39,8 +54,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SagaReason")]
 pub struct Reason {
-    /// Stable, kebab-case: the code of the refused step, [`Reason::TIMEOUT`] or
-    /// [`Reason::CANCELLED`].
+    /// Stable, kebab-case: the code of the refused step, or one of those below.
     pub code: String,
     /// For a person.
     pub detail: String,
@@ -51,6 +65,10 @@ impl Reason {
     pub const TIMEOUT: &'static str = "timeout";
     /// The code where what the saga is for was cancelled.
     pub const CANCELLED: &'static str = "cancelled";
+    /// The code where an operator turned it back before the pivot took effect.
+    pub const STOPPED: &'static str = "stopped-by-operator";
+    /// The code where an operator turned it back and the pivot is reversed.
+    pub const REVERSED: &'static str = "reversed";
 }
 
 /// Why a saga needs attention, and since which of its events.
@@ -99,6 +117,11 @@ impl State {
             turned: None,
             attention: None,
             parked: None,
+            still_since: None,
+            paused: false,
+            was_parked: false,
+            reversing: None,
+            skips: Vec::new(),
             ended: None,
             ended_at: None,
         }
@@ -158,7 +181,19 @@ impl State {
                     since: self.events,
                 });
             }
-            Event::Parked(parked) => self.parked = Some(parked.error.clone()),
+            Event::Parked(parked) => {
+                self.parked = Some(parked.error.clone());
+                self.still_since.get_or_insert(at);
+            }
+            Event::Paused(_) => {
+                self.paused = true;
+                self.still_since.get_or_insert(at);
+            }
+            Event::Resumed(resumed) => self.resumed(resumed),
+            Event::Retried(retried) => self.retried(retried),
+            Event::SkipRequested(requested) => self.skip_requested(requested),
+            Event::StepSkipped(skipped) => self.step_skipped(skipped),
+            Event::CompensationRequested(requested) => self.compensation_requested(requested),
         }
         self.record(event.commands(), at);
         self.events = self.events.saturating_add(1);
@@ -173,7 +208,6 @@ impl State {
                 detail: detail.clone(),
             }),
         };
-        let kind = self.kind_of(&answered.step);
         let mut undoes = Vec::new();
         if let Some(sent) = self.find_mut(answered.command) {
             sent.outcome = Some(outcome.clone());
@@ -193,21 +227,79 @@ impl State {
                 }
             }
         }
-        if let Outcome::Refused(reason) = outcome
-            && answered.direction == Direction::Do
-            && matches!(kind, Some(Kind::Compensatable | Kind::Pivot))
-        {
-            self.turn(reason);
-        }
+        let part = Part {
+            step: Arc::clone(&answered.step),
+            item: Arc::clone(&answered.item),
+        };
+        self.close(&part, answered);
+        self.turned_by_answer(&part, answered, &outcome);
+        // What is done after all, or undone, needs no leaving out.
+        let mut skips = std::mem::take(&mut self.skips);
+        skips.retain(|skip| {
+            let part = &skip.part;
+            let is_settled = if skip.direction.is_forward() {
+                !self.has_undo(&part.step) && self.part_is_done(part, Direction::Do)
+            } else {
+                !self.needs_undo(part)
+            };
+            skip.counts || !is_settled
+        });
+        self.skips = skips;
         if let Some(deadline_at) = answered.deadline_at {
             self.attention = None;
             self.deadline_at = Some(deadline_at);
         }
     }
 
-    /// The first reason stays.
+    /// Whether this answer turns the saga back.
+    fn turned_by_answer(&mut self, part: &Part, answered: &crate::Answered, outcome: &Outcome) {
+        let kind = self.kind_of(&part.step);
+        match answered.direction {
+            Direction::Do => {
+                if let Outcome::Refused(reason) = outcome
+                    && matches!(kind, Some(Kind::Compensatable | Kind::Pivot))
+                    && !answered.is_moot
+                {
+                    self.turn(reason.clone());
+                }
+            }
+            Direction::Reverse if kind == Some(Kind::Pivot) => {
+                let Some(reason) = self.reversing.clone() else {
+                    return;
+                };
+                if *outcome == Outcome::Done {
+                    let code = if answered.counts_as_done {
+                        Reason::STOPPED
+                    } else {
+                        Reason::REVERSED
+                    };
+                    self.turn(Reason {
+                        code: code.to_owned(),
+                        detail: reason,
+                    });
+                } else if answered.resend_at.is_none() && !answered.is_moot {
+                    self.reversing = None;
+                }
+            }
+            Direction::Undo | Direction::Reverse => {}
+        }
+    }
+
+    /// The first reason stays. What waits to be sent again forward is not, and what was to be
+    /// left out forward is undone with the rest.
     fn turn(&mut self, reason: Reason) {
-        self.turned.get_or_insert(reason);
+        if self.turned.is_some() {
+            return;
+        }
+        self.turned = Some(reason);
+        self.reversing = None;
+        for sent in &mut self.sent {
+            if sent.direction.is_forward() {
+                sent.resend_at = None;
+            }
+        }
+        self.skips
+            .retain(|skip| skip.counts || !skip.direction.is_forward());
     }
 
     /// Notes commands as sent by the event that is being applied.
@@ -348,7 +440,8 @@ impl State {
         self.sent.iter().filter(|sent| sent.is_open())
     }
 
-    /// What time asks for next, and when. None while it is parked and once it has ended.
+    /// What time asks for next, and when. None while it is paused or parked, and once it has
+    /// ended.
     #[must_use]
     pub fn next_due(&self) -> Option<(DateTime<Utc>, Timer)> {
         self.timers().min()
@@ -356,16 +449,11 @@ impl State {
 
     /// Everything that time will ask for.
     pub fn timers(&self) -> impl Iterator<Item = (DateTime<Utc>, Timer)> {
-        let live = !self.is_ended() && !self.is_parked();
-        let back = self.turned.is_some();
+        let live = !self.is_ended() && !self.is_parked() && !self.is_paused();
         let commands = self
             .sent
             .iter()
-            // On the way back the undo of a step is what is waited for: its mark is past the
-            // step's, so that its answer comes after the step's.
-            .filter(move |sent| {
-                live && !(back && sent.direction == Direction::Do && self.is_undoable(sent))
-            })
+            .filter(move |sent| live && self.is_timed(sent))
             .flat_map(|sent| {
                 let overdue = sent
                     .due_at
@@ -381,7 +469,24 @@ impl State {
         commands.chain(deadline)
     }
 
-    fn is_undoable(&self, sent: &Sent) -> bool {
-        self.kind_of(&sent.step) == Some(Kind::Compensatable)
+    /// Whether time has a say in a command now.
+    fn is_timed(&self, sent: &Sent) -> bool {
+        if !sent.direction.is_forward() {
+            return true;
+        }
+        // Until the pivot's reversal is answered nothing else is touched. On the way back the
+        // undo of a step is what is waited for: its mark is past the step's, so that its
+        // answer comes after the step's.
+        let undo_is_awaited = self.turned.is_some() || self.is_being_skipped(&sent.part());
+        self.reversing.is_none() && !(undo_is_awaited && self.has_undo(&sent.step))
+    }
+
+    /// Whether a command takes the step back.
+    pub(crate) fn has_undo(&self, step: &str) -> bool {
+        self.plan.iter().any(|planned| {
+            &*planned.name == step
+                && planned.kind != Kind::Closing
+                && planned.way_back == WayBack::Command
+        })
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Part, Reason, State};
-use crate::{Direction, Kind};
+use crate::{Answered, Direction, Kind, PlannedStep};
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,6 +106,50 @@ impl State {
         self.attention.is_some()
     }
 
+    /// Whether a later attempt at the same was sent than this command.
+    pub(crate) fn has_later_attempt(
+        &self,
+        part: &Part,
+        direction: Direction,
+        command: Uuid,
+    ) -> bool {
+        self.attempts(part, direction)
+            .last()
+            .is_some_and(|last| last.id != command)
+    }
+
+    /// Whether the answer to a command decides nothing: a later attempt does, or another has, or
+    /// an operator who has it left out.
+    pub(crate) fn is_moot(&self, sent: &Sent) -> bool {
+        let part = sent.part();
+        let is_forward = sent.direction.is_forward();
+        self.has_later_attempt(&part, sent.direction, sent.id)
+            || (sent.attempt > 1 && self.part_is_done(&part, sent.direction))
+            || (is_forward && self.skips().iter().any(|skip| skip.part == part))
+    }
+
+    /// An answer closes earlier attempts, and says nothing more where a later one decides.
+    pub(super) fn close(&mut self, part: &Part, answered: &Answered) {
+        let has_later = self.has_later_attempt(part, answered.direction, answered.command);
+        for sent in &mut self.sent {
+            let is_spent = has_later && sent.id == answered.command && !sent.is_done();
+            if is_spent || answered.closes.contains(&sent.id) {
+                sent.superseded = true;
+                sent.due_at = None;
+                sent.resend_at = None;
+            }
+        }
+    }
+
+    /// The number of the next attempt at an item.
+    pub(crate) fn next_attempt(&self, part: &Part, direction: Direction) -> u32 {
+        self.attempts(part, direction)
+            .map(|sent| sent.attempt)
+            .max()
+            .unwrap_or(0)
+            .saturating_add(1)
+    }
+
     /// Whether the saga still waits for something that it waited for when it came to need
     /// attention: that very command, or a later attempt.
     pub(crate) fn waits_since_attention(&self) -> bool {
@@ -131,7 +175,7 @@ impl State {
     }
 
     /// The items of a step that were sent, in order.
-    pub(super) fn parts<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
+    pub(crate) fn parts<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
         self.sent
             .iter()
             .filter(move |sent| {
@@ -140,7 +184,7 @@ impl State {
             .map(Sent::part)
     }
 
-    /// The items of a step that took effect, or may have, and are not undone.
+    /// The items of a step that took effect, or may have, and are neither undone nor left out.
     pub(crate) fn parts_to_undo<'a>(&'a self, step: &'a str) -> impl Iterator<Item = Part> + 'a {
         // Sets, for a step of a hundred items would be looked through a hundred times.
         let items = |direction, wanted: fn(&Sent) -> bool| -> BTreeSet<&str> {
@@ -151,14 +195,44 @@ impl State {
                 .collect()
         };
         let taken = items(Direction::Do, Sent::may_have_taken);
-        let undone = items(Direction::Undo, Sent::is_done);
-        self.parts(step)
-            .filter(move |part| taken.contains(&*part.item) && !undone.contains(&*part.item))
+        let undone = items(self.back_of(step), Sent::is_done);
+        self.parts(step).filter(move |part| {
+            taken.contains(&*part.item)
+                && !undone.contains(&*part.item)
+                && self.has_undo(&part.step)
+                && !self.is_skipped(part)
+        })
     }
 
-    pub(super) fn needs_undo(&self, part: &Part) -> bool {
-        self.attempts(part, Direction::Do).any(Sent::may_have_taken)
-            && !self.part_is_done(part, Direction::Undo)
+    pub(crate) fn needs_undo(&self, part: &Part) -> bool {
+        self.has_undo(&part.step)
+            && self.attempts(part, Direction::Do).any(Sent::may_have_taken)
+            && !self.part_is_done(part, self.back_of(&part.step))
+    }
+
+    /// The direction of the command that takes a step back.
+    pub(crate) fn back_of(&self, step: &str) -> Direction {
+        self.plan
+            .iter()
+            .find(|planned| &*planned.name == step)
+            .map_or(Direction::Undo, PlannedStep::back)
+    }
+
+    /// Whether a later step has made this part's effect its own: it is done, or what reversed it
+    /// says that it was.
+    pub(crate) fn is_taken_over(&self, part: &Part) -> bool {
+        self.plan
+            .iter()
+            .filter(|later| later.takes_over.as_ref() == Some(&part.step))
+            .any(|later| {
+                let by = Part {
+                    step: Arc::clone(&later.name),
+                    item: Arc::clone(&part.item),
+                };
+                self.part_is_done(&by, Direction::Do)
+                    || (self.attempts(&by, Direction::Do).any(Sent::may_have_taken)
+                        && self.part_is_done(&by, later.back()))
+            })
     }
 
     /// Whether everything of the step that was sent is done.
@@ -169,9 +243,20 @@ impl State {
             .filter(|sent| sent.direction == Direction::Do && &*sent.step == step)
             .inspect(|_| is_sent = true)
             .all(|sent| {
-                sent.is_done()
-                    || sent.superseded
-                    || (sent.attempt > 1 && self.part_is_done(&sent.part(), Direction::Do))
+                // What is to be left out is not done, though it may have been: it is being undone.
+                let skip = self.skips().iter().find(|skip| {
+                    skip.direction.is_forward()
+                        && skip.part.step == sent.step
+                        && skip.part.item == sent.item
+                });
+                match skip {
+                    Some(skip) => skip.counts,
+                    None => {
+                        sent.is_done()
+                            || sent.superseded
+                            || (sent.attempt > 1 && self.part_is_done(&sent.part(), Direction::Do))
+                    }
+                }
             })
             && is_sent
     }
@@ -194,8 +279,16 @@ impl State {
 
     /// Whether the pivot's command was sent.
     pub(crate) fn pivot_is_sent(&self) -> bool {
-        self.plan
-            .iter()
-            .any(|step| step.kind == Kind::Pivot && self.is_sent(&step.name))
+        self.pivot().is_some_and(|pivot| self.is_sent(&pivot.name))
+    }
+
+    /// A step, as it was planned.
+    pub(crate) fn planned(&self, step: &str) -> Option<&PlannedStep> {
+        self.plan.iter().find(|planned| &*planned.name == step)
+    }
+
+    /// The pivot; none before the saga's start.
+    pub(crate) fn pivot(&self) -> Option<&PlannedStep> {
+        self.plan.iter().find(|step| step.kind == Kind::Pivot)
     }
 }

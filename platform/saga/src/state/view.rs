@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{End, Outcome, Reason, Sent, State};
-use crate::{Direction, Kind, PlannedStep};
+use crate::{Direction, Kind, PlannedStep, WayBack};
 
 /// A saga's status, as clients read it.
 #[derive(
@@ -24,6 +24,8 @@ pub enum Status {
     NeedsAttention,
     /// Its orchestrator could not handle an input.
     Parked,
+    /// An operator lets it stand still.
+    Paused,
     /// Every step is done and every command answered.
     Completed,
     /// Every step is undone and every command answered.
@@ -39,6 +41,7 @@ impl Status {
             Self::Compensating => "compensating",
             Self::NeedsAttention => "needs_attention",
             Self::Parked => "parked",
+            Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Compensated => "compensated",
         }
@@ -65,6 +68,8 @@ pub enum StepStatus {
     Undoing,
     /// All of it that was sent and not refused is undone.
     Undone,
+    /// An operator left it out, or its way back.
+    Skipped,
 }
 
 impl StepStatus {
@@ -79,6 +84,7 @@ impl StepStatus {
             Self::Refused => "refused",
             Self::Undoing => "undoing",
             Self::Undone => "undone",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -138,8 +144,9 @@ impl State {
             Some(End::Completed) => Status::Completed,
             Some(End::Compensated) => Status::Compensated,
             None if self.parked.is_some() => Status::Parked,
+            None if self.paused => Status::Paused,
             None if self.attention.is_some() => Status::NeedsAttention,
-            None if self.turned.is_some() => Status::Compensating,
+            None if self.turned.is_some() || self.reversing.is_some() => Status::Compensating,
             None => Status::Running,
         }
     }
@@ -177,10 +184,18 @@ impl State {
 
     fn step_status(&self, step: &str) -> StepStatus {
         let of_step = || self.sent.iter().filter(|sent| &*sent.step == step);
+        let keeps_its_effect = self.keeps_its_effect(step);
+        let of_step = || of_step().filter(|sent| !keeps_its_effect || sent.direction.is_forward());
         let undo_sent = of_step().any(|sent| sent.direction != Direction::Do);
         let current = || of_step().filter(|sent| !sent.superseded);
+        let is_skipped = self
+            .skips
+            .iter()
+            .any(|skip| skip.counts && &*skip.part.step == step);
         if of_step().next().is_none() {
             StepStatus::Pending
+        } else if is_skipped && !current().any(Sent::is_open) {
+            StepStatus::Skipped
         } else if current().any(|sent| {
             // On the way back, what is awaited is the undo.
             sent.is_open() && sent.overdue && !(undo_sent && sent.direction == Direction::Do)
@@ -201,29 +216,63 @@ impl State {
         }
     }
 
-    /// What is still to be done until it ends by itself, in order.
+    /// That a reversal of the pivot was sent and refused: the saga is where it was.
+    fn keeps_its_effect(&self, step: &str) -> bool {
+        self.turned.is_none()
+            && self.reversing.is_none()
+            && self.pivot().is_some_and(|pivot| &*pivot.name == step)
+    }
+
+    /// What is still to be done until it ends by itself, in order; and what stays for good
+    /// because an operator had its undo left out, after its end too.
     #[must_use]
     pub fn remaining(&self) -> Vec<Part> {
-        if self.is_ended() {
-            return Vec::new();
-        }
-        if self.turned.is_some() {
-            return self
-                .plan
-                .iter()
-                .rev()
-                .filter(|step| step.kind != Kind::Closing)
-                .flat_map(|step| self.parts(&step.name))
-                .filter(|part| self.needs_undo(part) || self.is_awaited(part))
-                .chain(self.closing_to_do())
-                .collect();
-        }
+        let exceptions = self.exceptions().map(|skip| skip.part.clone());
+        let mut parts = if self.is_ended() {
+            Vec::new()
+        } else if self.turned.is_some() {
+            self.remaining_back()
+        } else {
+            self.remaining_forward()
+        };
+        parts.extend(exceptions);
+        parts
+    }
+
+    fn remaining_back(&self) -> Vec<Part> {
+        let to_undo = self.undo_plan();
+        let mut parts: Vec<Part> = self
+            .plan
+            .iter()
+            .rev()
+            .filter(|step| step.kind != Kind::Closing)
+            .flat_map(|step| self.parts(&step.name))
+            .filter(|part| to_undo.contains(part) || self.is_awaited(part))
+            .collect();
+        parts.extend(self.closing_to_do());
+        parts
+    }
+
+    fn remaining_forward(&self) -> Vec<Part> {
         let mut parts = Vec::new();
+        if self.reversing.is_some() {
+            parts.extend(
+                self.pivot()
+                    .into_iter()
+                    .flat_map(|pivot| self.parts(&pivot.name)),
+            );
+        }
         for step in self.plan.iter().filter(|step| step.kind != Kind::Closing) {
             if self.is_sent(&step.name) {
-                parts.extend(self.parts(&step.name).filter(|part| {
-                    !self.part_is_done(part, Direction::Do) || self.is_awaited(part)
-                }));
+                let open: Vec<Part> = self
+                    .parts(&step.name)
+                    .filter(|part| {
+                        let settled =
+                            self.part_is_done(part, Direction::Do) || self.is_skipped(part);
+                        (!settled || self.is_awaited(part)) && !parts.contains(part)
+                    })
+                    .collect();
+                parts.extend(open);
             } else {
                 parts.push(Part {
                     step: Arc::clone(&step.name),
@@ -252,16 +301,21 @@ impl State {
     }
 
     /// What there is to undo, in the order in which it would be: everything that took effect,
-    /// or may have, and is neither undone nor taken over by a later step.
+    /// or may have, and is neither undone nor taken over by a later step. Past the pivot this
+    /// begins with the pivot. Empty where nothing takes the pivot back.
     #[must_use]
     pub fn undo_plan(&self) -> Vec<Part> {
         if self.is_ended() {
             return Vec::new();
         }
-        self.plan
-            .iter()
-            .rev()
-            .filter(|step| step.kind != Kind::Closing)
+        if self.is_past_return() {
+            return Vec::new();
+        }
+        let pivot_first = self.plan.iter().filter(|step| step.kind == Kind::Pivot);
+        let others = self.plan.iter().rev();
+        let others = others.filter(|step| !matches!(step.kind, Kind::Closing | Kind::Pivot));
+        pivot_first
+            .chain(others)
             .flat_map(|step| {
                 self.parts_to_undo(&step.name)
                     .filter(|part| !self.is_taken_over(part))
@@ -269,16 +323,12 @@ impl State {
             .collect()
     }
 
-    fn is_taken_over(&self, part: &Part) -> bool {
-        self.plan
-            .iter()
-            .filter(|later| later.takes_over.as_ref() == Some(&part.step))
-            .any(|later| {
-                let by = Part {
-                    step: Arc::clone(&later.name),
-                    item: Arc::clone(&part.item),
-                };
-                self.part_is_done(&by, Direction::Do)
-            })
+    /// That its pivot was sent, not refused, and nothing takes it back.
+    pub(crate) fn is_past_return(&self) -> bool {
+        self.pivot().is_some_and(|pivot| {
+            pivot.way_back == WayBack::Impossible
+                && self.turned.is_none()
+                && self.is_sent(&pivot.name)
+        })
     }
 }

@@ -4,233 +4,26 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
+    unreachable_pub,
+    missing_docs,
     reason = "a test says what is wrong by failing"
 )]
 
+mod operator;
+mod talk;
+
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 use recourse_bus::Json;
-use recourse_event_store::{Position, StreamName, typed};
+use recourse_event_store::{Position, StreamName};
 use recourse_saga::{
-    Answer, Definition, Direction, Event, Finding, Ids, Input, Kind, Outgoing, Parked, ReactError,
-    Reason, State, Status, StepStatus, Timer, closing, compensatable, pivot, react, retriable,
+    Answer, Definition, Direction, Event, Finding, Input, Kind, Parked, ReactError, State, Status,
+    StepStatus, Timer, compensatable, pivot, react,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-#[derive(Serialize, Deserialize)]
-struct Items(Vec<String>);
-
-#[derive(Serialize)]
-enum Command {
-    #[serde(rename = "thing.do")]
-    Do(String),
-}
-
-type Commands = Result<Vec<Outgoing>, typed::Error>;
-
-fn one(name: &'static str) -> impl Fn(&Items, &Ids) -> Commands {
-    move |_, _| {
-        let target = StreamName::new("thing", name);
-        Ok(vec![Outgoing::new(target, &Command::Do(name.into()))?])
-    }
-}
-
-fn each(name: &'static str) -> impl Fn(&Items, &Ids) -> Commands {
-    move |items, _| {
-        items
-            .0
-            .iter()
-            .map(|item| {
-                let target = StreamName::new("thing", format!("{name}-{item}"));
-                Ok(Outgoing::new(target, &Command::Do(item.clone()))?.item(item))
-            })
-            .collect()
-    }
-}
-
-fn definition() -> Definition {
-    Definition::builder::<Items>("toy", 1)
-        .deadline(Duration::from_secs(60))
-        .starts(|_| Ok(None))
-        .step(compensatable("hold", each("hold"), each("hold")).fans_out())
-        .step(compensatable("charge", one("charge"), one("charge")).max_attempts(2))
-        .step(pivot("decide", one("decide")).max_attempts(2))
-        .step(
-            retriable("deliver", one("deliver"))
-                .max_attempts(2)
-                .takes_over("charge"),
-        )
-        .when_undone(closing("tell", |_: &Items, _: &Ids, reason: &Reason| {
-            let target = StreamName::new("thing", "tell");
-            let command = Command::Do(reason.code.clone());
-            Ok(vec![Outgoing::new(target, &command)?])
-        }))
-        .build()
-        .unwrap()
-}
-
-/// A saga that is talked to.
-struct Talk {
-    definition: Definition,
-    state: State,
-    now: DateTime<Utc>,
-    events: Vec<Event>,
-}
-
-impl Talk {
-    fn started(items: &[&str]) -> Self {
-        let mut talk = Self {
-            definition: definition(),
-            state: State::new(Uuid::from_u128(1)),
-            now: DateTime::UNIX_EPOCH,
-            events: Vec::new(),
-        };
-        let items = Items(items.iter().map(ToString::to_string).collect());
-        talk.hear(Input::Start {
-            input: Json::write(&items).unwrap(),
-        });
-        talk
-    }
-
-    fn hear(&mut self, input: Input) -> &mut Self {
-        self.events = react(&self.definition, &self.state, input, self.now).unwrap();
-        for event in &self.events {
-            // As it comes back from the log.
-            let (event_type, data) = typed::encode(event).unwrap();
-            let read: Event = typed::decode(&event_type, &data).unwrap();
-            assert_eq!(&read, event);
-            self.state.apply(&read, self.now);
-        }
-        self
-    }
-
-    /// The id of the last command about `step` and `item`, forward or back.
-    fn id(&self, direction: Direction, step: &str, item: &str) -> Uuid {
-        self.state
-            .commands()
-            .iter()
-            .rfind(|sent| sent.direction == direction && &*sent.step == step && &*sent.item == item)
-            .unwrap_or_else(|| panic!("{step} {item} was not sent"))
-            .id
-    }
-
-    fn answer(&mut self, direction: Direction, of: &str, answer: Answer) -> &mut Self {
-        let (step, item) = of.split_once(' ').unwrap_or((of, ""));
-        let command = self.id(direction, step, item);
-        self.hear(Input::Answer {
-            command,
-            answer,
-            position: Position::dense(9),
-        })
-    }
-
-    fn done(&mut self, of: &str) -> &mut Self {
-        self.answer(Direction::Do, of, Answer::Done)
-    }
-
-    fn undone(&mut self, of: &str) -> &mut Self {
-        self.answer(Direction::Undo, of, Answer::Done)
-    }
-
-    fn refused(&mut self, direction: Direction, of: &str, code: &str, is_final: bool) -> &mut Self {
-        let answer = Answer::Refused {
-            code: code.into(),
-            detail: "no".into(),
-            is_final,
-        };
-        self.answer(direction, of, answer)
-    }
-
-    fn overdue(&mut self, direction: Direction, of: &str, finding: Finding) -> &mut Self {
-        let (step, item) = of.split_once(' ').unwrap_or((of, ""));
-        let command = self.id(direction, step, item);
-        self.hear(Input::Overdue { command, finding })
-    }
-
-    /// Lets the next timer's time come.
-    fn wait(&mut self) -> Timer {
-        let (at, timer) = self.state.next_due().unwrap();
-        self.now = at;
-        timer
-    }
-
-    /// What the last reaction sends, in words.
-    fn sends(&self) -> Vec<String> {
-        self.events
-            .iter()
-            .flat_map(Event::commands)
-            .map(|sent| {
-                let direction = match sent.direction {
-                    Direction::Do => "do",
-                    _ => "undo",
-                };
-                let item = if sent.item.is_empty() { "" } else { " " };
-                format!(
-                    "{direction} {}{item}{} #{}",
-                    sent.step, sent.item, sent.attempt
-                )
-            })
-            .collect()
-    }
-
-    fn says(&self) -> Vec<&'static str> {
-        self.events
-            .iter()
-            .map(|event| match event {
-                Event::Started(_) => "started",
-                Event::Answered(_) => "answered",
-                Event::TimedOut(_) => "timed-out",
-                Event::Overdue(_) => "overdue",
-                Event::Resent(_) => "resent",
-                Event::CancellationNoted(_) => "cancellation-noted",
-                Event::Completed(_) => "completed",
-                Event::Compensated(_) => "compensated",
-                Event::AttentionNeeded(_) => "attention-needed",
-                Event::Parked(_) => "parked",
-            })
-            .collect()
-    }
-
-    fn steps(&self) -> Vec<(String, StepStatus)> {
-        self.state
-            .steps()
-            .into_iter()
-            .map(|step| (step.name.to_string(), step.status))
-            .collect()
-    }
-
-    fn status_of(&self, step: &str) -> StepStatus {
-        self.steps()
-            .into_iter()
-            .find(|(name, _)| name == step)
-            .unwrap()
-            .1
-    }
-
-    fn plan(&self) -> Vec<String> {
-        self.state
-            .undo_plan()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    fn remaining(&self) -> Vec<String> {
-        self.state
-            .remaining()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-}
-
-fn past_the_pivot() -> Talk {
-    let mut talk = Talk::started(&["a"]);
-    talk.done("hold a").done("charge").done("decide");
-    talk
-}
+use talk::{Items, Talk, each, one, past_the_pivot};
 
 #[test]
 fn it_goes_forward_stage_by_stage_and_is_completed() {
@@ -250,7 +43,7 @@ fn it_goes_forward_stage_by_stage_and_is_completed() {
     assert_eq!(talk.sends(), ["do deliver #1"]);
     assert_eq!(
         talk.plan(),
-        ["deliver", "decide", "charge", "hold a", "hold b"]
+        ["decide", "deliver", "charge", "hold a", "hold b"]
     );
     talk.done("deliver");
     assert_eq!(talk.says(), ["answered", "completed"]);
@@ -553,7 +346,7 @@ fn another_versions_saga_and_a_strangers_answer_are_errors() {
     assert!(matches!(stranger, Err(ReactError::UnknownCommand(_))));
     let other = Definition::builder::<Items>("toy", 2)
         .starts(|_| Ok(None))
-        .step(pivot("decide", one("decide")))
+        .step(pivot("decide", one("decide")).reversed_by(talk::told("revoke")))
         .build()
         .unwrap();
     let hold = talk.id(Direction::Do, "hold", "a");
@@ -569,7 +362,7 @@ fn a_step_that_sends_what_it_is_not_declared_to_is_an_error() {
     let definition = Definition::builder::<Items>("toy", 1)
         .starts(|_| Ok(None))
         .step(compensatable("hold", each("hold"), each("hold")))
-        .step(pivot("decide", one("decide")))
+        .step(pivot("decide", one("decide")).reversed_by(talk::told("revoke")))
         .build()
         .unwrap();
     let input = Json::write(&Items(vec!["a".into()])).unwrap();

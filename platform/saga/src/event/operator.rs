@@ -1,0 +1,146 @@
+//! What operators did to a saga: each with who and why.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use recourse_event_store::StreamName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Direction, SentCommand, is_empty};
+
+/// Who acted, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct By {
+    /// Who; `anonymous` until there is identity.
+    pub actor: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// Content of `saga.paused.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Paused {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+}
+
+/// Content of `saga.resumed.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Resumed {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+    /// How long it stood still: every deadline moves by as much.
+    pub stood_still_ms: u64,
+    /// When it needs attention now if it has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// The commands that were due meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.retried.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Retried {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+    /// That the saga needs no attention any more, and has until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// The next attempts, each of which closes the earlier ones once it is answered.
+    pub commands: Vec<SentCommand>,
+}
+
+/// What an operator says of a step that is left out.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipResult {
+    /// It was seen to elsewhere.
+    Done,
+    /// It is given up.
+    #[default]
+    Left,
+}
+
+/// Content of `saga.skip-requested.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct SkipRequested {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+    /// The step.
+    pub step: Arc<str>,
+    /// Which of its items: those that are not settled.
+    pub items: Vec<Arc<str>>,
+    /// What is left out: the step, or its way back.
+    pub direction: Direction,
+    /// What the operator says of it.
+    pub result: SkipResult,
+    /// That the saga needs no attention any more, and has until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// What undoes what the step may have done, and what it was to take over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.step-skipped.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct StepSkipped {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+    /// The step.
+    pub step: Arc<str>,
+    /// Its item.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub item: Arc<str>,
+    /// What is left out: the step, or its way back.
+    pub direction: Direction,
+    /// What the operator says of it.
+    pub result: SkipResult,
+    /// That an effect stays which nothing here takes back: the operator's exception.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remains: bool,
+    /// The stream of the aggregate whose command is left out.
+    pub target: StreamName,
+    /// The type of that command: `payment.capture`.
+    pub command_type: String,
+    /// The commands that follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
+
+/// Content of `saga.compensation-requested.v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct CompensationRequested {
+    /// Who, and why.
+    #[serde(flatten)]
+    pub by: By,
+    /// That the saga begins with the reversal of its pivot, and goes back only once that is
+    /// done; else it turns back now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub past_pivot: bool,
+    /// When it needs attention now if it has not ended.
+    pub deadline_at: DateTime<Utc>,
+    /// The commands that follow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<SentCommand>,
+}
