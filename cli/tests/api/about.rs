@@ -25,7 +25,8 @@ fn it_lives_and_names_each_dependency() {
             "view-orders",
             "view-sagas",
             "view-stock",
-            "view-products"
+            "view-products",
+            "disk"
         ]
     );
     for dependency in dependencies {

@@ -38,6 +38,10 @@ const UNPROVOKED: &[(&str, &str)] = &[
         "a handler that hangs; the gateway's tests have one",
     ),
     (
+        "storage-low",
+        "a disk that is nearly full; the tests of the storage say that it is",
+    ),
+    (
         "conflict",
         "appends that collide again and again; the repository's tests make them",
     ),
