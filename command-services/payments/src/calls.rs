@@ -325,7 +325,8 @@ async fn make(mut call: Call, outside: &Outside) -> Result<Done, Error> {
             detail: format!("no answer within {} ms", options.call_timeout_ms),
         });
     let is_unknown = matches!(outcome, Outcome::Unknown { .. });
-    if !(is_unknown && call.recorded) && !record(&call, outcome, outside).await? {
+    let is_known = is_unknown && call.recorded;
+    if !is_known && !record(&call, outcome, outside).await? {
         return Ok(Done::GivenUp);
     }
     if !is_unknown {

@@ -12,11 +12,9 @@
 mod operator;
 mod talk;
 
-use std::time::Duration;
-
 use chrono::{DateTime, TimeDelta};
 use recourse_bus::Json;
-use recourse_event_store::{Position, StreamName};
+use recourse_event_store::Position;
 use recourse_saga::{
     Answer, Definition, Direction, Event, Finding, Input, Kind, Parked, ReactError, State, Status,
     StepStatus, Timer, compensatable, pivot, react,
