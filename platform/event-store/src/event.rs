@@ -9,7 +9,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use uuid::Uuid;
+use sha1::{Digest, Sha1};
+use uuid::{Builder, Uuid};
 
 use crate::{LogId, Mark, Position, StreamName, typed};
 
@@ -151,13 +152,16 @@ impl NewEvent {
         E: Serialize + Send + Sync + 'static,
     {
         let (event_type, data) = typed::encode(&event)?;
-        let mut name = Vec::with_capacity(64 + data.len() + event_type.len());
-        name.extend_from_slice(metadata.causation_id.as_bytes());
-        name.extend_from_slice(stream.as_str().as_bytes());
-        name.extend_from_slice(&(index as u64).to_be_bytes());
-        name.extend_from_slice(event_type.as_bytes());
-        name.extend_from_slice(&data);
-        let id = Uuid::new_v5(&EVENT_IDS, &name);
+        let id = name_based(
+            &EVENT_IDS,
+            &[
+                metadata.causation_id.as_bytes(),
+                stream.as_str().as_bytes(),
+                &(index as u64).to_be_bytes(),
+                event_type.as_bytes(),
+                &data,
+            ],
+        );
         let new = Self::raw(
             id,
             event_type,
@@ -198,6 +202,20 @@ impl NewEvent {
             event: self,
         }
     }
+}
+
+/// A UUIDv5 of a name in parts. The crate `uuid` makes the same, at a quarter of the speed: it
+/// does not use the processor's instructions for SHA-1, and an event's content is a long name.
+fn name_based(namespace: &Uuid, parts: &[&[u8]]) -> Uuid {
+    let mut hash = Sha1::new_with_prefix(namespace.as_bytes());
+    for part in parts {
+        hash.update(part);
+    }
+    let mut bytes = [0; 16];
+    for (byte, hashed) in bytes.iter_mut().zip(hash.finalize()) {
+        *byte = hashed;
+    }
+    Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 impl std::fmt::Debug for NewEvent {
@@ -264,5 +282,17 @@ impl RecordedEvent {
             }
         })?;
         Ok(self.event.parsed.get_or_init(|| Arc::new(metadata)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_in_parts_is_the_uuid_of_the_whole_name() {
+        let whole = Uuid::new_v5(&EVENT_IDS, b"order-1 placed");
+        let parts: [&[u8]; 3] = [b"order-1", b" ", b"placed"];
+        assert_eq!(name_based(&EVENT_IDS, &parts), whole);
     }
 }
