@@ -30,7 +30,7 @@ use super::{
     scrub::Scrub,
     segments::Segments,
     syncing::Syncer,
-    tail::Tail,
+    tail::{Bounds, Tail},
 };
 use crate::{AppendError, Position, StoreError, Visibility};
 
@@ -89,6 +89,7 @@ pub(super) struct Engine {
     pub(super) durable: Progress,
     pub(super) ready: Progress,
     pub(super) counters: Counters,
+    followers: Mutex<Vec<Arc<AtomicU64>>>,
     pub(super) opened_at: u64,
     pub(super) read_only: bool,
 }
@@ -150,6 +151,7 @@ impl Engine {
             durable: Progress::starting_at(end.position),
             ready: Progress::starting_at(u64::from(end.location.segment())),
             counters: Counters::default(),
+            followers: Mutex::new(Vec::new()),
             opened_at: end.position,
             read_only: opened.read_only,
             disk,
@@ -210,7 +212,8 @@ impl Engine {
         let appended = core.next_position - 1;
         if core.next_position != before {
             let written = self.durable.get();
-            core.tail.shrink(self.options.tail_bytes, written);
+            let bounds = self.tail_bounds(core.tail.first());
+            core.tail.shrink(bounds, written);
             if core.sync_idle {
                 core.sync_idle = false;
                 self.sync_work.notify_one();
@@ -222,6 +225,34 @@ impl Engine {
         drop(core);
         self.appended.advance(appended);
         wait
+    }
+
+    /// Counts with somebody who follows the log and has had it up to `considered`. Where they
+    /// are is to be kept in what this returns.
+    pub(super) fn follow(&self, considered: u64) -> Arc<AtomicU64> {
+        let place = Arc::new(AtomicU64::new(considered));
+        lock(&self.followers).push(Arc::clone(&place));
+        place
+    }
+
+    /// Counts no longer with a follower.
+    pub(super) fn unfollow(&self, place: &Arc<AtomicU64>) {
+        lock(&self.followers).retain(|other| !Arc::ptr_eq(other, place));
+    }
+
+    /// What of a tail that begins at `first` may go. Nothing is kept for who is not in it yet:
+    /// they read from the files until they are.
+    pub(super) fn tail_bounds(&self, first: u64) -> Bounds {
+        let places = lock(&self.followers);
+        let passed = places
+            .iter()
+            .map(|place| place.load(Ordering::Relaxed))
+            .filter(|place| place + 1 >= first);
+        Bounds {
+            passed: passed.min().unwrap_or(u64::MAX),
+            keep_bytes: self.options.tail_bytes,
+            max_bytes: self.options.max_tail_bytes.max(self.options.tail_bytes),
+        }
     }
 
     pub(super) async fn wait(&self, wait: Wait) -> Result<(), StoreError> {

@@ -459,13 +459,12 @@ impl EventStore for Store {
         filter: Filter,
         visibility: Visibility,
     ) -> Result<Box<dyn Subscription>, StoreError> {
-        Ok(Box::new(Follower {
-            engine: Arc::clone(&self.engine),
-            considered: after.commit,
-            next: None,
+        Ok(Box::new(Follower::new(
+            Arc::clone(&self.engine),
+            after.commit,
             filter,
             visibility,
-        }))
+        )))
     }
 
     async fn appended(&self) -> Result<Position, StoreError> {

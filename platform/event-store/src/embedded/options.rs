@@ -23,9 +23,13 @@ pub struct Options {
     /// From how many bytes on that are appended but not yet synced an append waits.
     #[serde(default = "Options::default_max_unsynced_bytes")]
     pub max_unsynced_bytes: usize,
-    /// How many bytes of the newest events stay decoded in memory, for those who follow the log.
+    /// How many bytes of the newest events stay decoded in memory.
     #[serde(default = "Options::default_tail_bytes")]
     pub tail_bytes: usize,
+    /// How many bytes of events stay decoded in memory for somebody who follows the log and is
+    /// behind; who is further behind reads from the files.
+    #[serde(default = "Options::default_max_tail_bytes")]
+    pub max_tail_bytes: usize,
     /// After how many bytes of log the index is written out, at the least: what a start reads
     /// again. With many streams it is written less often.
     #[serde(default = "Options::default_checkpoint_bytes")]
@@ -49,6 +53,7 @@ impl Options {
             max_append_bytes: Self::default_max_append_bytes(),
             max_unsynced_bytes: Self::default_max_unsynced_bytes(),
             tail_bytes: Self::default_tail_bytes(),
+            max_tail_bytes: Self::default_max_tail_bytes(),
             checkpoint_bytes: Self::default_checkpoint_bytes(),
             max_open_segments: Self::default_max_open_segments(),
             scrub_mib_per_s: Self::default_scrub_mib_per_s(),
@@ -68,7 +73,11 @@ impl Options {
     }
 
     const fn default_tail_bytes() -> usize {
-        8 * 1024 * 1024
+        2 * 1024 * 1024
+    }
+
+    const fn default_max_tail_bytes() -> usize {
+        24 * 1024 * 1024
     }
 
     const fn default_checkpoint_bytes() -> u64 {

@@ -3,7 +3,10 @@
 //! There is no switch from catching up to live, and so nothing to lose in it: each batch is a
 //! read on from the last one, and only who has read all waits.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use async_trait::async_trait;
 
@@ -14,13 +17,40 @@ use crate::{Batch, Filter, Position, StoreError, Subscription, Visibility};
 const MAX_BATCH_EVENTS: usize = 1024;
 
 pub(super) struct Follower {
-    pub(super) engine: Arc<Engine>,
+    engine: Arc<Engine>,
     /// The last position that was handed over or passed over.
-    pub(super) considered: u64,
+    considered: u64,
+    /// The same, for the tail to be kept for us.
+    place: Arc<AtomicU64>,
     /// Where the event after it lies, if that is known.
-    pub(super) next: Option<Location>,
-    pub(super) filter: Filter,
-    pub(super) visibility: Visibility,
+    next: Option<Location>,
+    filter: Filter,
+    visibility: Visibility,
+}
+
+impl Follower {
+    /// Follows from the event after `considered` on.
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        considered: u64,
+        filter: Filter,
+        visibility: Visibility,
+    ) -> Self {
+        Self {
+            place: engine.follow(considered),
+            engine,
+            considered,
+            next: None,
+            filter,
+            visibility,
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.engine.unfollow(&self.place);
+    }
 }
 
 #[async_trait]
@@ -37,6 +67,7 @@ impl Subscription for Follower {
             if read.considered > self.considered {
                 // Nothing is awaited from here on, so a dropped call has moved nothing.
                 self.considered = read.considered;
+                self.place.store(read.considered, Ordering::Relaxed);
                 self.next = read.next;
                 return Ok(Batch {
                     events: read.events,

@@ -66,7 +66,8 @@ impl Engine {
                 location: group.end(),
                 chain,
             };
-            core.tail.shrink(self.options.tail_bytes, last);
+            let bounds = self.tail_bounds(core.tail.first());
+            core.tail.shrink(bounds, last);
             if self.checkpoint_due(&core) {
                 self.ahead_work.notify_one();
             }

@@ -1,7 +1,7 @@
 //! The newest events, decoded, in memory.
 //!
 //! Whoever follows the log live reads here and shares what the appender had already decoded.
-//! What is not yet on disk is always here; the rest goes once there is more than the bound.
+//! What is not yet on disk is always here; so is, within a bound, what somebody who follows the log has not had yet.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -15,6 +15,17 @@ pub(super) struct TailEvent {
     /// Where the stream's event before this one lies.
     pub(super) previous: Location,
     pub(super) bytes: usize,
+}
+
+/// What of the tail may go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The last position that every follower has had.
+    pub(super) passed: u64,
+    /// How much stays although every follower has had it.
+    pub(super) keep_bytes: usize,
+    /// How much stays for a follower that has not.
+    pub(super) max_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -39,9 +50,13 @@ impl Tail {
         self.events.push_back(event);
     }
 
-    /// Lets go of the oldest beyond `max_bytes`, but of none after `written`.
-    pub(super) fn shrink(&mut self, max_bytes: usize, written: u64) {
-        while self.bytes > max_bytes && self.first <= written {
+    /// Lets go of the oldest that are `written`: beyond `bounds.keep_bytes` of those that all
+    /// followers are past, beyond `bounds.max_bytes` of any.
+    pub(super) fn shrink(&mut self, bounds: Bounds, written: u64) {
+        while self.first <= written
+            && (self.bytes > bounds.max_bytes
+                || (self.bytes > bounds.keep_bytes && self.first <= bounds.passed))
+        {
             let Some(gone) = self.events.pop_front() else {
                 break;
             };

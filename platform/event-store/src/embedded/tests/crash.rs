@@ -75,6 +75,7 @@ fn options() -> Options {
         max_append_bytes: 1500,
         max_unsynced_bytes: 3000,
         tail_bytes: 1024,
+        max_tail_bytes: 1024,
         ..small("crash")
     }
 }

@@ -20,6 +20,7 @@ fn open(disk: &CrashDisk) -> Result<Store, OpenError> {
 fn options() -> Options {
     Options {
         tail_bytes: 0,
+        max_tail_bytes: 0,
         ..small("damage")
     }
 }

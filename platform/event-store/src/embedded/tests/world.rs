@@ -17,6 +17,7 @@ pub(super) fn small(directory: impl Into<std::path::PathBuf>) -> Options {
         max_append_bytes: 2048,
         max_unsynced_bytes: 16 * 1024,
         tail_bytes: 4096,
+        max_tail_bytes: 4096,
         checkpoint_bytes: 1 << 40,
         max_open_segments: 2,
         ..Options::new(directory)
