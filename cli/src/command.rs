@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, manual, output, replay, sagas, schemas, up, verify};
+use crate::{backup, bench, manual, output, replay, sagas, schemas, threads::Threads, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -62,7 +62,12 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
         .build()?;
     runtime.block_on(async {
         match line.command {
-            Command::Up(options) => up::run(options).await.map(|()| ExitCode::SUCCESS),
+            Command::Up(options) => {
+                let threads = Threads::start()?;
+                let served = up::run(options, threads.places()).await;
+                threads.stop();
+                served.map(|()| ExitCode::SUCCESS)
+            }
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => bench::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,

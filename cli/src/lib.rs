@@ -23,6 +23,7 @@ mod sagas;
 mod schemas;
 mod storage;
 pub mod system;
+mod threads;
 pub mod types;
 mod up;
 mod verify;

@@ -19,7 +19,7 @@ use recourse_service::{
     readiness::{self, Health, Need},
 };
 use recourse_views::documents::{Collection, Documents};
-use tokio::task::JoinSet;
+use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::types;
@@ -66,6 +66,29 @@ pub struct Options {
     pub timing: fulfilment::Timing,
     /// How the views are filled.
     pub projections: recourse_projection_services::Options,
+}
+
+/// Where the services run. A request is answered elsewhere: in the runtime that serves it.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Where commands are executed and sagas driven.
+    pub services: Handle,
+    /// Where views are filled.
+    pub projections: Handle,
+}
+
+impl Places {
+    /// All of it where this is called: one thread can then be all that there is.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            services: Handle::current(),
+            projections: Handle::current(),
+        }
+    }
 }
 
 /// Why a system does not start, or ended.
@@ -226,7 +249,7 @@ impl System {
     ///
     /// # Errors
     /// Why the first of them ended.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+    pub async fn run(self, shutdown: CancellationToken, places: Places) -> Result<(), Error> {
         let Self {
             catalog,
             inventory,
@@ -240,17 +263,17 @@ impl System {
         let token = || shutdown.child_token();
         let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
         let catalog = catalog.run(token());
-        services.spawn(async move { catalog.await.map_err(ended("catalog")) });
+        services.spawn_on(async move { catalog.await.map_err(ended("catalog")) }, &places.services);
         let inventory = inventory.run(token());
-        services.spawn(async move { inventory.await.map_err(ended("inventory")) });
+        services.spawn_on(async move { inventory.await.map_err(ended("inventory")) }, &places.services);
         let orders = orders.run(token());
-        services.spawn(async move { Ok(orders.await?) });
+        services.spawn_on(async move { Ok(orders.await?) }, &places.services);
         let payments = payments.run(token());
-        services.spawn(async move { Ok(payments.await?) });
+        services.spawn_on(async move { Ok(payments.await?) }, &places.services);
         let orchestrator = orchestrator.run(token());
-        services.spawn(async move { Ok(orchestrator.await?) });
+        services.spawn_on(async move { Ok(orchestrator.await?) }, &places.services);
         let projections = projections.run(token());
-        services.spawn(async move { Ok(projections.await?) });
+        services.spawn_on(async move { Ok(projections.await?) }, &places.projections);
         let mut first = Ok(());
         while let Some(ended) = services.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(error.into()));

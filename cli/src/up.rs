@@ -14,7 +14,7 @@ use crate::{
     folder::Layout,
     metrics,
     storage::{self, Storage},
-    system::{Engines, System},
+    system::{Engines, Places, System},
 };
 
 /// Everything in one process, under a data folder.
@@ -49,7 +49,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// Where it cannot start, or cannot go on: the exit code says so.
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> {
     // Before anything is made on disk.
     options.gateway.validate()?;
     options.storage.validate()?;
@@ -61,7 +61,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     );
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
     let served =
-        shutdown::until_signal(drain, |stop| serve(options, Arc::clone(&store), stop)).await;
+        shutdown::until_signal(drain, |stop| serve(options, places, Arc::clone(&store), stop)).await;
     let closed = store.close().await;
     served?.unwrap_or(Ok(()))?;
     closed.context("cannot close the event store")
@@ -69,6 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn serve(
     options: Options,
+    places: Places,
     store: Arc<embedded::Store>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -96,7 +97,7 @@ async fn serve(
     // The services end only once nobody waits for them any more.
     let services_stop = CancellationToken::new();
     let services = async {
-        let ran = system.run(services_stop.clone()).await;
+        let ran = system.run(services_stop.clone(), places).await;
         // Where a service cannot go on, nothing can.
         stop.cancel();
         ran

@@ -29,7 +29,7 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
-use recourse::system::{self, Engines, System};
+use recourse::system::{self, Engines, Places, System};
 use recourse_bench::{
     acknowledged::{Acknowledged, Writer},
     verify::{self, Projected, View},
@@ -334,7 +334,7 @@ impl World {
             .unwrap();
         *self.front.gateway.lock().unwrap() = Some(gateway);
         let mut process = JoinSet::new();
-        process.spawn(system.run(CancellationToken::new()));
+        process.spawn(system.run(CancellationToken::new(), Places::here()));
         let mut running = Running {
             process,
             second_orchestrator: JoinSet::new(),
