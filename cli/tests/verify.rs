@@ -235,7 +235,14 @@ impl Copy {
 
     /// Changes a view with SQL.
     async fn sql(&self, view: &str, statement: &'static str) -> u64 {
-        let file = Layout::of(&self.data()).views.join(format!("{view}_v1.db"));
+        let file = std::fs::read_dir(Layout::of(&self.data()).views)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .find(|file| {
+                let name = file.file_name().unwrap().to_str().unwrap();
+                name.starts_with(&format!("{view}_v")) && name.ends_with(".db")
+            })
+            .unwrap();
         let mut file = SqliteConnectOptions::new()
             .filename(file)
             .connect()

@@ -3,6 +3,8 @@
 mod outline;
 mod returns;
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -69,7 +71,7 @@ pub struct Row {
     saga: Option<Outline>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     returns: Vec<Return>,
-    timeline: Vec<Entry<Position>>,
+    timeline: Vec<Happened>,
 }
 
 /// An order, as it is shown.
@@ -103,7 +105,7 @@ pub struct Shown {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     returns: Vec<Return>,
     /// What happened, in order: how it began, and of the rest the latest.
-    timeline: Vec<Entry<String>>,
+    timeline: Vec<Entry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -145,25 +147,34 @@ enum PaymentStatus {
     Unknown,
 }
 
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Something that happened, as it is kept. In an array: there are many in each row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Happened(
+    #[serde(with = "chrono::serde::ts_microseconds")] DateTime<Utc>,
+    Arc<str>,
+    Position,
+);
+
+/// Something that happened, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "TimelineEntry")]
-struct Entry<P> {
+struct Entry {
     /// When.
     at: DateTime<Utc>,
     /// What: the type of the event.
     #[serde(rename = "type")]
-    event_type: String,
+    event_type: Arc<str>,
     /// Where in the log.
-    position: P,
+    position: String,
 }
 
 impl Row {
     fn show(self, log: LogId) -> Shown {
-        let timeline = self.timeline.into_iter().map(|entry| Entry {
-            at: entry.at,
-            event_type: entry.event_type,
-            position: position::write(entry.position, log),
+        let timeline = self.timeline.into_iter();
+        let timeline = timeline.map(|Happened(at, event_type, position)| Entry {
+            at,
+            event_type,
+            position: position::write(position, log),
         });
         Shown {
             order_id: self.order_id,
@@ -289,11 +300,9 @@ impl Row {
         if self.timeline.len() >= MAX_TIMELINE_ENTRIES {
             self.timeline.remove(1);
         }
-        self.timeline.push(Entry {
-            at,
-            event_type: event.event.event_type.to_string(),
-            position: event.position,
-        });
+        let event_type = Arc::clone(&event.event.event_type);
+        self.timeline
+            .push(Happened(at, event_type, event.position));
     }
 }
 
@@ -303,7 +312,7 @@ pub struct Orders;
 
 impl Projection for Orders {
     const NAME: &'static str = "orders";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INDEXES: &'static [Index] = &[
         Index {
             path: "placed_at",

@@ -105,7 +105,7 @@ pub struct Sagas;
 
 impl Projection for Sagas {
     const NAME: &'static str = "sagas";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const INDEXES: &'static [Index] = &[
         Index {
             path: "started_at",

@@ -42,9 +42,9 @@ pub struct Options {
     /// How long a checkpoint may lie behind what was considered where nothing else is to be
     /// written: a quiet view does not write for each event of others.
     pub quiet_checkpoint_ms: u64,
-    /// How long the view lingers after a transaction of many events, while nobody waits for it:
-    /// what comes meanwhile goes into one transaction, and a row that changes at each of them
-    /// is written once.
+    /// How long the view lingers after a transaction of many events that reached the end of the
+    /// log, while nobody waits for it: what comes meanwhile goes into one transaction, and a row
+    /// that changes at each of them is written once.
     pub linger_ms: u64,
     /// How many events are many.
     pub min_linger_events: usize,
@@ -58,9 +58,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             max_batch_events: 8_192,
-            cached_rows: 2_048,
+            cached_rows: 1_024,
             quiet_checkpoint_ms: 1_000,
-            linger_ms: 100,
+            linger_ms: 250,
             min_linger_events: 128,
             min_retry_ms: 20,
             max_retry_ms: 2_000,
@@ -315,7 +315,8 @@ impl<T: Target> Filler<T> {
                     place.written_at = Instant::now();
                 }
                 self.considered.set(batch.considered);
-                place.was_busy = batch.events.len() >= self.options.min_linger_events;
+                place.was_busy =
+                    batch.at_end && batch.events.len() >= self.options.min_linger_events;
                 // After a cut the next step subscribes again, and is told why where it cannot.
                 self.place = Some(place).filter(|place| !place.cut);
                 Ok(Step::Considered(batch.considered))

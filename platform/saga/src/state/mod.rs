@@ -30,8 +30,11 @@ pub struct State {
     deadline_at: Option<DateTime<Utc>>,
     plan: Vec<PlannedStep>,
     sent: Vec<Sent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     turned: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     attention: Option<Attention>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     parked: Option<String>,
     /// Since when it stands still, paused or parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,7 +49,9 @@ pub struct State {
     reversing: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     skips: Vec<Skip>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ended: Option<End>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     ended_at: Option<DateTime<Utc>>,
 }
 

@@ -30,6 +30,7 @@ pub struct Sent {
     /// Of which step.
     pub step: Arc<str>,
     /// Of which item; empty where the step does not fan out.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub item: Arc<str>,
     /// Which way it works.
     pub direction: Direction,
@@ -41,6 +42,7 @@ pub struct Sent {
     /// find its mark.
     pub revision: u64,
     /// Its place among that event's commands.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub index: u32,
     /// When it was sent.
     pub sent_at: DateTime<Utc>,
@@ -48,10 +50,13 @@ pub struct Sent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<DateTime<Utc>>,
     /// How often that stream was looked at in vain.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub looks: u32,
     /// That no answer came in time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
     /// That a later attempt took its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
     /// When the next attempt is to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,7 +67,16 @@ pub struct Sent {
     /// When the answer came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) undoes: Vec<Uuid>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Sent {

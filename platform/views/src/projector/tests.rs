@@ -437,3 +437,23 @@ async fn a_busy_view_lingers_unless_somebody_waits_for_it() {
     assert!(reached);
     assert_eq!(begun.elapsed(), Duration::from_millis(57));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_view_that_is_behind_does_not_linger() {
+    let documents: Arc<dyn Documents> = Arc::new(memory::Documents::default());
+    let store = log().await;
+    store.sync();
+    let options = Options {
+        linger_ms: 50,
+        min_linger_events: 1,
+        max_batch_events: 1,
+        ..Options::default()
+    };
+    let head = store.durable();
+    let mut projector = Projector::<Names>::new(Arc::new(store), documents, options);
+    let begun = Instant::now();
+    while projector.considered().get() < head {
+        projector.step().await.unwrap();
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
