@@ -22,11 +22,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use recourse::folder::Layout;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use crate::server::{Server, recourse, run};
@@ -60,6 +62,29 @@ fn restoring(from: &Path, data: &Path) -> Command {
         .arg(data)
         .arg(from);
     command
+}
+
+/// Until some consumer has saved how far it has come, which it does now and then.
+fn wait_for_a_checkpoint(data: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let state = SqliteConnectOptions::new()
+            .filename(Layout::of(data).state)
+            .read_only(true);
+        let mut state = state.connect().await.unwrap();
+        let saved = "SELECT 1 FROM checkpoints LIMIT 1";
+        while sqlx::query(saved)
+            .fetch_optional(&mut state)
+            .await
+            .unwrap()
+            .is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
 }
 
 #[track_caller]
@@ -187,6 +212,7 @@ fn views_that_are_newer_than_the_restored_log_are_refused() {
     let to = backups.path().join("backup");
     done(&backup(&server.data(), &to));
     server.receive("tea", 5, "more").send().expect(201);
+    wait_for_a_checkpoint(&server.data());
     let old = stop(server);
     let old = Layout::of(&old.path().join("data"));
 
