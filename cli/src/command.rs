@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, manual, output, replay, sagas, schemas, threads::Threads, up, verify};
+use crate::{backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up, verify};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -42,6 +42,9 @@ enum Command {
     Man(manual::Man),
     /// Look at sagas, and pause, resume, retry, skip or compensate them.
     Sagas(sagas::Options),
+    /// Look after the views.
+    #[command(subcommand)]
+    Projections(projections::Command),
 }
 
 impl CommandLine {
@@ -77,6 +80,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Completions(options) => manual::completions(&options),
             Command::Man(options) => manual::pages(&options),
             Command::Sagas(options) => sagas::run(options).await,
+            Command::Projections(command) => projections::run(command).await,
         }
     })
 }

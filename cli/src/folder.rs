@@ -6,10 +6,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_bench::verify::{OpenFolder, Opened, Projected, View};
+use recourse_bench::verify::{BookView, OpenFolder, Opened, Projected, View};
 use recourse_event_store::embedded;
-use recourse_projection_services::{orders, products, sagas, stock};
-use recourse_views::{documents::Documents, sqlite};
+use recourse_projection_services::{ledger, orders, products, sagas, stock};
+use recourse_views::{documents::Documents, projector::Bookkeeping, sqlite};
 
 use crate::system;
 
@@ -46,6 +46,19 @@ impl Layout {
         let options = sqlite::Options::default();
         sqlite::Documents::open(&self.views, &system::collections(), access, &options).await
     }
+
+    /// Opens the ledger, which is beside the views.
+    ///
+    /// # Errors
+    /// Where its file cannot be opened.
+    pub async fn open_books(
+        &self,
+        access: sqlite::Access,
+    ) -> Result<sqlite::Books, sqlite::OpenError> {
+        let options = sqlite::Options::default();
+        let books = recourse_projection_services::books();
+        sqlite::Books::open(&self.views, &books, access, &options).await
+    }
 }
 
 /// Opens a data folder to be read, beside the process that writes it or after its end.
@@ -64,12 +77,14 @@ impl OpenFolder for Reading {
                 return Err(error.into());
             }
         };
+        let books = layout.open_books(sqlite::Access::ReadOnly).await?;
         let documents: &dyn Documents = &documents;
         let views: Vec<Box<dyn View>> = vec![
             Box::new(Projected::<orders::Orders>::scan(documents).await),
             Box::new(Projected::<sagas::Sagas>::scan(documents).await),
             Box::new(Projected::<stock::Stocks>::scan(documents).await),
             Box::new(Projected::<products::Products>::scan(documents).await),
+            Box::new(BookView::scan(&books, ledger::Ledger::book()).await),
         ];
         // After the views: a log that is opened first may end before what they hold by now.
         let store = embedded::Store::open_read_only(&layout.log)?;

@@ -21,6 +21,7 @@ mod output;
 mod replay;
 mod sagas;
 mod schemas;
+mod projections;
 mod storage;
 pub mod system;
 mod threads;

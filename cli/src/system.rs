@@ -18,7 +18,10 @@ use recourse_service::{
     contract::Routes,
     readiness::{self, Health, Need},
 };
-use recourse_views::documents::{Collection, Documents};
+use recourse_views::{
+    books::Books,
+    documents::{Collection, Documents},
+};
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +44,8 @@ pub struct Engines {
     pub bus: Arc<dyn Bus>,
     /// Holds the views and the rows of the sagas in flight.
     pub documents: Arc<dyn Documents>,
+    /// Holds the ledger.
+    pub books: Arc<dyn Books>,
     /// Holds how far consumers have come.
     pub checkpoints: Arc<dyn Checkpoints>,
     /// Holds the snapshots of long streams.
@@ -181,6 +186,7 @@ impl System {
         let projections = Projections::open(
             store(),
             Arc::clone(&engines.documents),
+            Arc::clone(&engines.books),
             Arc::clone(&engines.clock),
             &options.projections,
         )

@@ -124,6 +124,10 @@ async fn engines(
         .open_views(sqlite::Access::ReadWrite)
         .await
         .context("cannot open the views")?;
+    let books = layout
+        .open_books(sqlite::Access::ReadWrite)
+        .await
+        .context("cannot open the ledger")?;
     let state = sqlite::State::open(&layout.state)
         .await
         .context("cannot open the checkpoints")?;
@@ -139,6 +143,7 @@ async fn engines(
         store,
         bus: Arc::new(bus),
         documents: Arc::new(views),
+        books: Arc::new(books),
         checkpoints: state.clone(),
         snapshots: state,
         provider: Arc::new(simulator),

@@ -32,7 +32,7 @@ use rand_chacha::{
 use recourse::system::{self, Engines, Places, System};
 use recourse_bench::{
     acknowledged::{Acknowledged, Writer},
-    verify::{self, Projected, View},
+    verify::{self, BookView, Projected, View},
 };
 use recourse_bus::{MemoryCheckpoints, embedded, faulty};
 use recourse_cqrs::MemorySnapshots;
@@ -40,9 +40,9 @@ use recourse_domain::payment::Operation;
 use recourse_event_store::{EventStore, Filter, LogId, Position, Read, Visibility, memory};
 use recourse_gateway::Gateway;
 use recourse_payments::simulator::{self, Simulator};
-use recourse_projection_services::{orders, products, sagas, stock};
+use recourse_projection_services::{ledger, orders, products, sagas, stock};
 use recourse_service::{Clock, Ids, clock::TokioClock};
-use recourse_views::{documents::Documents, memory as views_memory};
+use recourse_views::{documents::Documents, memory as views_memory, projector::Bookkeeping};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -172,6 +172,7 @@ struct World {
     store: memory::Store,
     faults: Option<faulty::Bus>,
     documents: [Arc<views_memory::Documents>; 2],
+    books: Arc<views_memory::Books>,
     checkpoints: MemoryCheckpoints,
     snapshots: MemorySnapshots,
     provider: Arc<Simulator>,
@@ -217,6 +218,7 @@ impl World {
             store: memory::Store::with_manual_sync(LogId(Uuid::from_u128(seed.into()))),
             faults: None,
             documents: [Arc::default(), Arc::default()],
+            books: Arc::default(),
             checkpoints: MemoryCheckpoints::default(),
             snapshots: MemorySnapshots::default(),
             provider: Arc::new(Simulator::new(simulator::Options {
@@ -316,6 +318,7 @@ impl World {
             store,
             bus: Arc::new(bus),
             documents: self.documents[0].clone(),
+            books: self.books.clone(),
             checkpoints: Arc::new(self.checkpoints.clone()),
             snapshots: Arc::new(self.snapshots.clone()),
             provider: self.provider.clone(),
@@ -424,6 +427,7 @@ impl World {
             Box::new(Projected::<sagas::Sagas>::scan(documents).await),
             Box::new(Projected::<stock::Stocks>::scan(documents).await),
             Box::new(Projected::<products::Products>::scan(documents).await),
+            Box::new(BookView::scan(&*self.books, ledger::Ledger::book()).await),
         ]
     }
 

@@ -587,6 +587,70 @@ async fn a_row_that_is_not_the_fold_of_the_log_is_found() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_not_what_money_moved_is_found() {
+    // Each order is authorized and captured: 1 and 2, 3 and 4, and so on.
+    for (kinds, statement) in [
+        (
+            &["entry-unbalanced", "entry-wrong", "balance-wrong"][..],
+            "DROP TRIGGER no_posting_is_changed;
+             UPDATE postings SET amount = amount + 1 WHERE entry = 2
+             AND account = (SELECT id FROM accounts WHERE name = 'revenue')",
+        ),
+        (
+            &["entry-wrong"],
+            "DROP TRIGGER no_posting_is_changed; UPDATE postings SET amount = 2 * amount
+             WHERE entry = 2; UPDATE accounts SET balance = (
+                 SELECT sum(amount) FROM postings WHERE account = accounts.id)",
+        ),
+        (
+            &["entry-missing"],
+            "DROP TRIGGER no_posting_is_deleted; DROP TRIGGER no_entry_is_deleted;
+             DELETE FROM postings WHERE entry = 1; DELETE FROM entries WHERE number = 1;
+             UPDATE accounts SET balance = (
+                 SELECT sum(amount) FROM postings WHERE account = accounts.id)",
+        ),
+        (
+            &["entry-twice"],
+            "INSERT INTO entries SELECT (SELECT entries + 1 FROM book), position, event_id, event_type, stream,
+                 correlation_id, at FROM entries WHERE number = 2;
+             INSERT INTO postings SELECT account, (SELECT entries + 1 FROM book), amount
+                 FROM postings WHERE entry = 2;
+             UPDATE book SET entries = entries + 1",
+        ),
+        (
+            &["entry-unfounded"],
+            "INSERT INTO entries SELECT (SELECT entries + 1 FROM book), '1', event_id, event_type, stream,
+                 correlation_id, at FROM entries WHERE number = 2;
+             INSERT INTO postings SELECT account, (SELECT entries + 1 FROM book), amount
+                 FROM postings WHERE entry = 2;
+             UPDATE book SET entries = entries + 1",
+        ),
+        (
+            &["balance-wrong"],
+            "UPDATE accounts SET balance = CASE name WHEN 'revenue' THEN balance - 1
+                 ELSE balance + 1 END WHERE name IN ('revenue', 'provider-clearing')",
+        ),
+        (
+            &["balance-wrong", "ledger-not-zero"],
+            "UPDATE accounts SET balance = balance + 1 WHERE name = 'revenue'",
+        ),
+        (
+            &["view-unusable"],
+            "UPDATE checkpoint SET log = '00000000-0000-0000-0000-000000000001'",
+        ),
+        (
+            &["view-unusable"],
+            "DROP TRIGGER no_entry_is_changed; UPDATE entries SET position = 'x'",
+        ),
+    ] {
+        let copy = Copy::new();
+        assert!(copy.sql("ledger", statement).await > 0, "{statement}");
+        let kinds: Vec<_> = kinds.iter().map(|kind| (*kind, "ledger")).collect();
+        copy.expect_breaches(&kinds);
+    }
+}
+
+#[tokio::test]
 async fn a_view_of_another_log_cannot_be_used() {
     let copy = Copy::new();
     let statement = "UPDATE checkpoint SET log = '00000000-0000-0000-0000-000000000001'";

@@ -1,22 +1,27 @@
-//! The read models: orders, sagas, stock, products; and the queries on them.
+//! The read models: orders, sagas, stock, products, ledger; and the queries on them.
 //!
 //! ```text
-//! event store ─▶ projector ─▶ rows of a view ─▶ GET /v1/orders, /v1/sagas, /v1/stock, /v1/products
-//!                    └── considered ──────────▶ wait for a minimum position
+//! event store ─▶ projector ──▶ rows of a view ─▶ GET /v1/orders, /v1/sagas, /v1/stock, /v1/products
+//!     │      └▶ bookkeeper ─▶ entries of a book ▶ GET /v1/ledger/accounts, /v1/ledger/entries
+//!     │              └── considered ───────────▶ wait for a minimum position; GET /v1/projections
+//!     └── one stream, when asked ──────────────▶ GET /v1/payments/{id}
 //! ```
 //!
 //! Each view is one module: its row, the pure projection that makes it, and its addresses.
 //! [`Projections`] runs them all and is how a process has them. No secret is in any row.
 
 mod events;
+pub mod ledger;
+mod listing;
 pub mod orders;
+mod payments;
 pub mod products;
 mod projections;
 pub mod sagas;
 pub mod stock;
 mod view;
 
-pub use projections::{Options, Projections, collections};
+pub use projections::{Options, Projections, books, collections};
 
 #[cfg(test)]
 mod tests;

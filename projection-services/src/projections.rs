@@ -12,20 +12,24 @@ use recourse_service::{
     readiness::{Health, Need, Registry},
 };
 use recourse_views::{
-    Considered, Projection, Projector,
+    Bookkeeper, Considered, Projection, Projector,
+    books::{Book, Books},
     documents::{Collection, Documents},
-    projector::{self, Error},
+    projector::{self, Bookkeeping, Error},
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    ledger::{self, Ledger},
+    listing,
     orders::{self, Orders},
+    payments,
     products::{self, Products},
     sagas::{self, Sagas},
     stock::{self, Stocks},
-    view::View,
+    view::{Freshness, View},
 };
 
 /// How the views are filled and asked.
@@ -58,6 +62,12 @@ pub fn collections() -> Vec<Collection> {
     ]
 }
 
+/// The books of all views: what a database is opened with.
+#[must_use]
+pub fn books() -> Vec<Book> {
+    vec![Ledger::book()]
+}
+
 /// All views of a process.
 pub struct Projections {
     routes: Routes,
@@ -66,6 +76,7 @@ pub struct Projections {
     sagas: Projector<Sagas>,
     stock: Projector<Stocks>,
     products: Projector<Products>,
+    ledger: Bookkeeper<Ledger>,
 }
 
 /// How one view is doing. Cheap to clone.
@@ -127,6 +138,7 @@ impl Projections {
     pub async fn open(
         store: Arc<dyn EventStore>,
         documents: Arc<dyn Documents>,
+        books: Arc<dyn Books>,
         clock: Arc<dyn Clock>,
         options: &Options,
     ) -> Result<Self, Error> {
@@ -134,7 +146,7 @@ impl Projections {
             head: store.durable(),
             default_wait: Duration::from_millis(options.default_wait_ms),
             options: options.projector.clone(),
-            store,
+            store: Arc::clone(&store),
             documents,
             progress: Vec::new(),
         };
@@ -142,10 +154,15 @@ impl Projections {
         let (sagas, sagas_view) = opening.view::<Sagas>().await?;
         let (stock, stock_view) = opening.view::<Stocks>().await?;
         let (products, products_view) = opening.view::<Products>().await?;
+        let (ledger, ledger_is) = opening.book::<Ledger>(&books).await?;
+        let default_wait = opening.default_wait;
         let routes = orders::routes(orders_view)
-            .merge(sagas::routes(sagas_view, clock))
+            .merge(sagas::routes(sagas_view, Arc::clone(&clock)))
             .merge(stock::routes(stock_view))
-            .merge(products::routes(products_view));
+            .merge(products::routes(products_view))
+            .merge(ledger::routes(books, ledger_is))
+            .merge(payments::routes(Arc::clone(&store), default_wait))
+            .merge(listing::routes(store, clock, opening.progress.clone()));
         Ok(Self {
             routes,
             progress: opening.progress,
@@ -153,6 +170,7 @@ impl Projections {
             sagas,
             stock,
             products,
+            ledger,
         })
     }
 
@@ -198,7 +216,8 @@ impl Projections {
         start(Box::pin(self.orders.run(shutdown.clone())));
         start(Box::pin(self.sagas.run(shutdown.clone())));
         start(Box::pin(self.stock.run(shutdown.clone())));
-        start(Box::pin(self.products.run(shutdown)));
+        start(Box::pin(self.products.run(shutdown.clone())));
+        start(Box::pin(self.ledger.run(shutdown)));
         let mut first = Ok(());
         while let Some(ended) = running.join_next().await {
             match ended {
@@ -230,19 +249,35 @@ impl Opening {
             self.options.clone(),
         );
         projector.open().await?;
+        let freshness = self.opened(P::NAME, P::VERSION, projector.considered());
+        let view = View::new(Arc::clone(&self.documents), freshness);
+        Ok((projector, view))
+    }
+
+    async fn book<B: Bookkeeping>(
+        &mut self,
+        books: &Arc<dyn Books>,
+    ) -> Result<(Bookkeeper<B>, Freshness), Error> {
+        let mut bookkeeper = Bookkeeper::new(
+            Arc::clone(&self.store),
+            Arc::clone(books),
+            self.options.clone(),
+        );
+        bookkeeper.open().await?;
+        let freshness = self.opened(B::NAME, B::VERSION, bookkeeper.considered());
+        Ok((bookkeeper, freshness))
+    }
+
+    fn opened(&mut self, name: &'static str, version: u32, considered: Considered) -> Freshness {
+        let store = Arc::clone(&self.store);
+        let freshness = Freshness::new(store, considered.clone(), self.default_wait);
         self.progress.push(Progress {
-            name: P::NAME,
-            version: P::VERSION,
-            considered: projector.considered(),
+            name,
+            version,
+            considered,
             head_then: self.head,
             failure: Arc::default(),
         });
-        let view = View::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.documents),
-            projector.considered(),
-            self.default_wait,
-        );
-        Ok((projector, view))
+        freshness
     }
 }

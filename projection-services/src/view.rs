@@ -32,8 +32,14 @@ pub(crate) struct View<P: Projection> {
 }
 
 struct Shared {
-    store: Arc<dyn EventStore>,
     documents: Arc<dyn Documents>,
+    freshness: Freshness,
+}
+
+/// How new a view is, whatever it is kept in: what those who ask it may wait for. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Freshness {
+    store: Arc<dyn EventStore>,
     considered: Considered,
     default_wait: Duration,
 }
@@ -49,10 +55,10 @@ impl<P: Projection> Clone for View<P> {
 
 /// What a request says of how it wants to be answered.
 pub(crate) struct Asked {
-    min_position: MinPosition,
-    prefer: Prefer,
-    context: RequestContext,
-    uri: Uri,
+    pub(crate) min_position: MinPosition,
+    pub(crate) prefer: Prefer,
+    pub(crate) context: RequestContext,
+    pub(crate) uri: Uri,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -111,7 +117,7 @@ pub(crate) struct Found<R> {
 
 /// What every answer of a view carries.
 #[derive(Clone, Copy)]
-struct Answer {
+pub(crate) struct Answer {
     /// Everything up to here is in it.
     position: Position,
     log: LogId,
@@ -119,7 +125,17 @@ struct Answer {
 }
 
 impl Answer {
-    fn complete(self, mut response: Response) -> Shown {
+    /// Of what is known up to a position of a log.
+    pub(crate) const fn at(position: Position, log: LogId, asked: &Asked) -> Self {
+        Self {
+            position,
+            log,
+            prefer: asked.prefer,
+        }
+    }
+
+    /// Adds it to an answer.
+    pub(crate) fn complete(self, mut response: Response) -> Shown {
         let headers = response.headers_mut();
         headers.insert(
             position::HEADER,
@@ -156,19 +172,63 @@ impl<R> Found<R> {
     }
 }
 
-impl<P: Projection> View<P> {
+impl Freshness {
     pub(crate) fn new(
         store: Arc<dyn EventStore>,
-        documents: Arc<dyn Documents>,
         considered: Considered,
         default_wait: Duration,
     ) -> Self {
         Self {
+            store,
+            considered,
+            default_wait,
+        }
+    }
+
+    /// The log that the view is made from.
+    pub(crate) fn store(&self) -> &dyn EventStore {
+        &*self.store
+    }
+
+    /// What an answer that is read from now on carries, once the view is as new as is asked.
+    pub(crate) async fn reach_minimum(&self, asked: &Asked) -> Result<Answer, Problem> {
+        if let Some(position) = asked.min_position.resolve(&*self.store).await? {
+            self.reach(position, asked).await?;
+        }
+        Ok(self.answer(asked))
+    }
+
+    /// As [`Self::reach_minimum`], once the view has come to the head of the log as of now; none
+    /// where it was there `before`.
+    async fn reach_head(&self, before: Answer, asked: &Asked) -> Result<Option<Answer>, Problem> {
+        let head = self.store.appended().await?;
+        if before.position >= head {
+            return Ok(None);
+        }
+        self.reach(head, asked).await?;
+        Ok(Some(self.answer(asked)))
+    }
+
+    fn answer(&self, asked: &Asked) -> Answer {
+        Answer::at(self.considered.get(), self.store.log_id(), asked)
+    }
+
+    async fn reach(&self, position: Position, asked: &Asked) -> Result<(), Problem> {
+        let wait = asked.prefer.wait.unwrap_or(self.default_wait);
+        let reached = self.considered.wait(position, wait);
+        match http::wait(wait, asked.context.draining(), reached).await {
+            Some(true) => Ok(()),
+            _ => Err(Problem::new(errors::VIEW_BEHIND)),
+        }
+    }
+}
+
+impl<P: Projection> View<P> {
+    pub(crate) fn new(documents: Arc<dyn Documents>, freshness: Freshness) -> Self {
+        Self {
             shared: Arc::new(Shared {
-                store,
                 documents,
-                considered,
-                default_wait,
+                freshness,
             }),
             projection: std::marker::PhantomData,
         }
@@ -176,22 +236,20 @@ impl<P: Projection> View<P> {
 
     /// The log that the view is made from.
     pub(crate) fn log(&self) -> LogId {
-        self.shared.store.log_id()
+        self.shared.freshness.store.log_id()
     }
 
     /// One row. Where it is not there, the view first reaches the head of the log: what was
     /// written before the question is found.
     pub(crate) async fn get(&self, id: &str, asked: &Asked) -> Result<Found<P::Row>, Problem> {
-        self.reach_minimum(asked).await?;
-        let mut answer = self.answer(asked);
+        let freshness = &self.shared.freshness;
+        let mut answer = freshness.reach_minimum(asked).await?;
         let mut document = self.load(id).await?;
-        if document.is_none() {
-            let head = self.shared.store.appended().await?;
-            if answer.position < head {
-                self.reach(head, asked).await?;
-                answer = self.answer(asked);
-                document = self.load(id).await?;
-            }
+        if document.is_none()
+            && let Some(newer) = freshness.reach_head(answer, asked).await?
+        {
+            answer = newer;
+            document = self.load(id).await?;
         }
         let document = document.ok_or_else(|| Problem::new(errors::NOT_FOUND))?;
         let row = self.read(&document)?;
@@ -210,8 +268,7 @@ impl<P: Projection> View<P> {
             Some(cursor) => Some(page::read_cursor::<After>(cursor, &identity)?),
             None => None,
         };
-        self.reach_minimum(asked).await?;
-        let answer = self.answer(asked);
+        let answer = self.shared.freshness.reach_minimum(asked).await?;
         let query = documents::Query {
             filters: list.filters,
             order: list.order,
@@ -236,31 +293,6 @@ impl<P: Projection> View<P> {
                 .map(|after| page::write_cursor(&identity, &after)),
         };
         Ok(answer.complete(page.respond(&asked.uri)).into_response())
-    }
-
-    /// What an answer that is read from now on carries.
-    fn answer(&self, asked: &Asked) -> Answer {
-        Answer {
-            position: self.shared.considered.get(),
-            log: self.log(),
-            prefer: asked.prefer,
-        }
-    }
-
-    async fn reach_minimum(&self, asked: &Asked) -> Result<(), Problem> {
-        match asked.min_position.resolve(&*self.shared.store).await? {
-            Some(position) => self.reach(position, asked).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn reach(&self, position: Position, asked: &Asked) -> Result<(), Problem> {
-        let wait = asked.prefer.wait.unwrap_or(self.shared.default_wait);
-        let reached = self.shared.considered.wait(position, wait);
-        match http::wait(wait, asked.context.draining(), reached).await {
-            Some(true) => Ok(()),
-            _ => Err(Problem::new(errors::VIEW_BEHIND)),
-        }
     }
 
     async fn load(&self, id: &str) -> Result<Option<Document>, Problem> {

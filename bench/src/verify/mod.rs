@@ -4,6 +4,7 @@
 //! log, once, in order ─▶ positions, revisions, ids, marks, clients' commands   (4)
 //!                     ├▶ sagas: commands, answers, ends                         (1, 4)
 //!                     ├▶ payments: intents, outcomes, sums                      (2, 4)
+//!                     │        └▶ entries that the ledger must have             (2)
 //!                     ├▶ stocks: sums, holds                                    (3)
 //!                     └▶ orders: ends ─▶ money, goods, deadlines                (1, 2)
 //! acknowledged file ──▶ is all of it there?                                     (5)
@@ -15,6 +16,7 @@
 //! events hold. A breach never stops the fold: all are counted, with the events that show
 //! them.
 
+mod ledger;
 mod log;
 mod orders;
 mod payments;
@@ -48,6 +50,7 @@ pub use report::{
     ViewTotals,
 };
 
+pub use ledger::{BookView, Scanned};
 pub use views::{OpenFolder, Opened, Projected, View};
 
 use orders::Deadlines;
@@ -251,6 +254,7 @@ struct Fold {
     sagas: sagas::Sagas,
     orders: orders::Orders,
     payments: payments::Payments,
+    ledger: ledger::Ledger,
     stocks: stock::Stocks,
     products: BTreeSet<String>,
 }
@@ -262,6 +266,7 @@ impl Fold {
             sagas: sagas::Sagas::default(),
             orders: orders::Orders::default(),
             payments: payments::Payments::default(),
+            ledger: ledger::Ledger::default(),
             stocks: stock::Stocks::default(),
             products: BTreeSet::new(),
         }
@@ -323,6 +328,7 @@ impl Fold {
             "payment" => {
                 if let Some(what) = read::<payment::Event>(event, breaches) {
                     self.payments.apply(event, metadata, &what, breaches);
+                    self.ledger.payment(event, metadata, &what);
                 }
             }
             "stock" => {

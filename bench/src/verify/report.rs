@@ -199,6 +199,20 @@ pub enum Kind {
     CapturedNotGoodsKept,
     /// What went out is not what the order's end says.
     GoodsNotOrder,
+    /// An entry of the ledger does not sum to zero, or has fewer than two postings.
+    EntryUnbalanced,
+    /// Money moved and the ledger has no entry of it.
+    EntryMissing,
+    /// Money moved once and the ledger has two entries of it.
+    EntryTwice,
+    /// An entry of the ledger is not what its event moved.
+    EntryWrong,
+    /// An entry of the ledger is of an event that moved nothing, or is not there.
+    EntryUnfounded,
+    /// An account does not amount to what its postings come to.
+    BalanceWrong,
+    /// The balances of a currency do not come to zero.
+    LedgerNotZero,
     /// Reserved is below zero or above what is on hand.
     StockOutOfBounds,
     /// On hand is not what came in, was corrected, came back and went out; or reserved is not
@@ -264,7 +278,16 @@ impl Kind {
     pub const fn promise(self) -> u8 {
         match self {
             Self::OrderUnsettled | Self::OrderWithoutSaga | Self::OrderSagaDisagree => 1,
-            Self::MoneyNotConserved | Self::CapturedNotGoodsKept | Self::GoodsNotOrder => 2,
+            Self::MoneyNotConserved
+            | Self::CapturedNotGoodsKept
+            | Self::GoodsNotOrder
+            | Self::EntryUnbalanced
+            | Self::EntryMissing
+            | Self::EntryTwice
+            | Self::EntryWrong
+            | Self::EntryUnfounded
+            | Self::BalanceWrong
+            | Self::LedgerNotZero => 2,
             Self::StockOutOfBounds
             | Self::StockNotConserved
             | Self::HoldWithoutSaga

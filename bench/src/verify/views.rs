@@ -11,7 +11,7 @@ use recourse_views::{
 };
 
 use super::{
-    Fold,
+    Fold, ledger,
     report::{Breaches, Kind, ViewTotals},
 };
 
@@ -46,6 +46,11 @@ pub trait View: Send + Sync {
     /// # Errors
     /// Where the view or the log cannot be read, or the view does not belong to the log.
     async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError>;
+
+    /// What it holds, where it is a book: that is held against the payments of the log.
+    fn book(&self) -> Option<&ledger::Scanned> {
+        None
+    }
 }
 
 /// The view that a projection makes, as it was scanned.
@@ -108,6 +113,9 @@ impl Fold {
                         .to_lowercase(),
                     self.log.last_events_of(&difference.id),
                 );
+            }
+            if let Some(book) = view.book() {
+                self.ledger.compare(view.name(), book, breaches);
             }
             let different = compared.differences.len() as u64;
             totals.push(ViewTotals {

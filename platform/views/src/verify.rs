@@ -9,7 +9,7 @@ use std::{
 use recourse_event_store::{EventStore, Position};
 
 use crate::{
-    Checkpoint, CheckpointError,
+    Checkpoint, CheckpointError, books,
     documents::{self, Documents},
     projection::{Fold, FoldError, Projection},
     projector::rows::write_row,
@@ -58,6 +58,9 @@ pub enum CompareError {
     /// The view cannot be read.
     #[error("the view cannot be read")]
     Documents(#[from] documents::Error),
+    /// The book cannot be read.
+    #[error("the book cannot be read")]
+    Books(#[from] books::Error),
 }
 
 /// The rows of a view as they were at one moment, and how far it had come then.

@@ -1,6 +1,8 @@
 //! Given events in a log, then this is what a client sees.
 
+mod ledger;
 mod log;
+mod payments;
 mod throughput;
 
 use std::{sync::Arc, time::Duration};
@@ -66,6 +68,7 @@ async fn open(store: &Store, documents: &Arc<dyn Documents>) -> Projections {
     Projections::open(
         Arc::new(store.clone()),
         Arc::clone(documents),
+        Arc::new(memory::Books::default()),
         Arc::new(clock),
         &Options::default(),
     )

@@ -28,15 +28,15 @@ pub trait Bookkeeping: Send + Sync + 'static {
     /// Which events it is made of.
     fn filter() -> Filter;
 
-    /// The stream that says what an event moves, where the event itself does not. For what is
-    /// rare: it is read for each such event.
+    /// The streams that say what an event moves, where the event itself does not. For what is
+    /// rare: they are read for each such event.
     ///
     /// # Errors
     /// Where the event cannot be read.
-    fn context(event: &RecordedEvent) -> Result<Option<StreamName>, ProjectionError>;
+    fn context(event: &RecordedEvent) -> Result<Vec<StreamName>, ProjectionError>;
 
     /// What an event moves; nothing where no money moves. `context` holds the events of
-    /// [`Self::context`] before this one, oldest first.
+    /// [`Self::context`] before this one, stream by stream, oldest first.
     ///
     /// # Errors
     /// Where an event cannot be read, or cannot follow what came before it.
@@ -120,15 +120,14 @@ async fn entry<B: Bookkeeping>(
     event: &RecordedEvent,
 ) -> Result<Option<Entry>, Error> {
     let failed = |source| FoldError::of(B::NAME, event, source);
-    let context = match B::context(event).map_err(failed)? {
-        Some(stream) => before(store, &stream, event)
-            .await
-            .map_err(|source| Error::Store {
-                view: B::NAME,
-                source,
-            })?,
-        None => Vec::new(),
-    };
+    let mut context = Vec::new();
+    for stream in B::context(event).map_err(failed)? {
+        let earlier = before(store, &stream, event).await;
+        context.extend(earlier.map_err(|source| Error::Store {
+            view: B::NAME,
+            source,
+        })?);
+    }
     let postings = B::postings(event, &context).map_err(failed)?;
     if postings.is_empty() {
         return Ok(None);

@@ -1,0 +1,151 @@
+//! The views themselves: `GET /v1/projections`.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use recourse_event_store::{
+    Direction, EventStore, Filter, LogId, Position, Read, StoreError, Visibility,
+};
+use recourse_service::{
+    Clock, Problem,
+    contract::{Answer, Operation, Routes},
+    errors,
+    http::Query,
+    page::Page,
+    position,
+    readiness::Health,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::projections::Progress;
+
+struct Service {
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    progress: Vec<Progress>,
+}
+
+pub(crate) fn routes(
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    progress: Vec<Progress>,
+) -> Routes {
+    let service = Service {
+        store,
+        clock,
+        progress,
+    };
+    let listing = Operation::new("listProjections", "List how far each view has come")
+        .tag("projections")
+        .answer(Answer::json::<Page<Shown>>(200, "The views").example(LIST))
+        .fails(errors::QUERY);
+    Routes::new()
+        .get("/v1/projections", list, listing)
+        .with_state(Arc::new(service))
+}
+
+const LIST: &str = r#"{"items": [
+    {"name": "orders", "version": 1, "position": "17-0a1b2c3d", "lag_events": 0, "lag_ms": 0,
+     "status": "up"}
+]}"#;
+
+/// A view, as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectionProgress")]
+struct Shown {
+    name: &'static str,
+    version: u32,
+    /// How far it has considered the log.
+    position: String,
+    /// How many durable events it has not considered.
+    lag_events: u64,
+    /// How long ago the oldest of these was recorded.
+    lag_ms: u64,
+    status: Status,
+    /// Why it cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectionStatus")]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    /// It can be asked, and goes on.
+    Up,
+    /// It has not come to where the log was when it was opened.
+    Starting,
+    /// It stands still.
+    Down,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+async fn list(
+    State(service): State<Arc<Service>>,
+    Query(NoParameters {}): Query<NoParameters>,
+) -> Result<Json<Page<Shown>>, Problem> {
+    let head = service.store.durable();
+    let log = service.store.log_id();
+    let mut items = Vec::with_capacity(service.progress.len());
+    for progress in &service.progress {
+        items.push(service.show(progress, head, log).await?);
+    }
+    Ok(Json(Page {
+        items,
+        next_cursor: None,
+    }))
+}
+
+impl Service {
+    async fn show(
+        &self,
+        progress: &Progress,
+        head: Position,
+        log: LogId,
+    ) -> Result<Shown, StoreError> {
+        let considered = progress.considered.get();
+        let (status, detail) = match progress.health() {
+            Health::Up => (Status::Up, None),
+            Health::Starting(why) => (Status::Starting, Some(why)),
+            Health::Down(why) => (Status::Down, Some(why)),
+        };
+        Ok(Shown {
+            name: progress.name,
+            version: progress.version,
+            position: position::write(considered, log),
+            // An engine that does not count its events has no nearer figure than this.
+            lag_events: head.commit.saturating_sub(considered.commit),
+            lag_ms: self.lag_ms(considered, head).await?,
+            status,
+            detail,
+        })
+    }
+
+    /// How long ago the first event that is not considered was recorded.
+    async fn lag_ms(&self, considered: Position, head: Position) -> Result<u64, StoreError> {
+        if considered >= head {
+            return Ok(0);
+        }
+        let next = self
+            .store
+            .read_all(Read {
+                from: Some(considered),
+                direction: Direction::Forward,
+                visibility: Visibility::Durable,
+                filter: Filter::All,
+                max_events: 1,
+            })
+            .await?;
+        let recorded_at = next
+            .events
+            .first()
+            .and_then(|event| event.metadata().ok())
+            .map_or_else(|| self.clock.now(), |metadata| metadata.recorded_at);
+        let lag = self.clock.now().signed_duration_since(recorded_at);
+        Ok(u64::try_from(lag.num_milliseconds()).unwrap_or(0))
+    }
+}
