@@ -7,10 +7,10 @@ use std::{
 
 use recourse_bus::{Bus, Checkpoints};
 use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
-use recourse_event_store::{EventStore, Position};
-use recourse_gateway::Gateway;
+use recourse_event_store::{EventStore, Position, RecordedEvent};
+use recourse_gateway::{Gateway, watch};
 use recourse_payments::Provider;
-use recourse_projection_services::Projections;
+use recourse_projection_services::{Projections, sagas::Followed};
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
 use recourse_service::{
     Clock, Ids,
@@ -238,6 +238,7 @@ impl System {
             routes,
             store: Arc::clone(&self.engines.store),
             redactor: Arc::new(types::redactor()?),
+            sagas: Some(|| Box::new(Watched::default())),
             errors: vec![
                 recourse_inventory::errors::ERRORS,
                 recourse_orders::errors::ERRORS,
@@ -290,6 +291,31 @@ impl System {
             }
         }
         first
+    }
+}
+
+/// A saga as those see it who watch it: as the view of sagas shows it.
+#[derive(Default)]
+struct Watched(Followed);
+
+impl watch::Fold for Watched {
+    fn apply(
+        &mut self,
+        event: &RecordedEvent,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.apply(event)?)
+    }
+
+    fn whole(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.0.shown())
+    }
+
+    fn summary(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(&self.0.summary())
+    }
+
+    fn is_ended(&self) -> bool {
+        self.0.is_ended()
     }
 }
 

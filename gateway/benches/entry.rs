@@ -77,6 +77,7 @@ fn serve_gateway(address: mpsc::SyncSender<SocketAddr>, shutdown: CancellationTo
             routes: vec![routes()],
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
             redactor: Arc::new(Redactor::new(&Catalog::new())),
+            sagas: None,
             errors: Vec::new(),
             readiness: Registry::new(),
             ids: Ids::from_entropy(Arc::new(SystemClock)).unwrap(),

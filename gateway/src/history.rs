@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use recourse_event_store::{
-    Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility,
+    Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, StreamName, Visibility,
 };
 use recourse_schema::Redactor;
 use recourse_service::{
@@ -21,7 +21,7 @@ use recourse_service::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 /// The most reads of the store for one page of a filter that wants little: then the page ends
 /// early, with a cursor to go on from.
@@ -120,25 +120,24 @@ struct Wanted {
     types: Option<String>,
 }
 
-impl Wanted {
-    fn types(&self) -> Result<Vec<String>, Problem> {
-        let Some(types) = &self.types else {
-            return Ok(Vec::new());
-        };
-        let types: Vec<_> = types.split(',').map(str::to_owned).collect();
-        if types.len() > 100 || types.iter().any(String::is_empty) {
-            return Err(Problem::new(errors::INVALID_QUERY).field(
-                "?types",
-                "1 to 100 types, or beginnings of types, separated by commas",
-            ));
-        }
-        Ok(types)
+/// Reads `?types=`: types, or the beginnings of types, separated by commas.
+pub(crate) fn read_types(types: Option<&str>) -> Result<Vec<String>, Problem> {
+    let Some(types) = types else {
+        return Ok(Vec::new());
+    };
+    let types: Vec<_> = types.split(',').map(str::to_owned).collect();
+    if types.len() > 100 || types.iter().any(String::is_empty) {
+        return Err(Problem::new(errors::INVALID_QUERY).field(
+            "?types",
+            "1 to 100 types, or beginnings of types, separated by commas",
+        ));
     }
+    Ok(types)
 }
 
 /// Whether a type is one of these or below one of them: `order` and `order.placed` want
 /// `order.placed.v1`, `order.placed.v1` does not want `order.placed.v10`.
-fn wants(types: &[String], event_type: &str) -> bool {
+pub(crate) fn wants(types: &[String], event_type: &str) -> bool {
     types.is_empty()
         || types.iter().any(|wanted| {
             event_type.strip_prefix(&**wanted).is_some_and(|rest| {
@@ -150,7 +149,7 @@ fn wants(types: &[String], event_type: &str) -> bool {
 /// An event, as it is shown.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
-struct Shown {
+pub(crate) struct Shown {
     /// Where in the log it stands.
     position: String,
     /// Its stream.
@@ -226,21 +225,24 @@ impl Asked {
     }
 }
 
+/// Shows an event of a log.
+pub(crate) fn show(event: &RecordedEvent, log: LogId, redactor: &Redactor) -> Shown {
+    Shown {
+        position: position::write(event.position, log),
+        stream: event.stream.clone(),
+        revision: event.revision,
+        event_type: Arc::clone(&event.event.event_type),
+        id: event.event.id,
+        recorded_at: event.metadata().ok().map(|metadata| metadata.recorded_at),
+        data: redactor.show(&event.event.event_type, &event.event.data),
+        metadata: serde_json::from_slice(&event.event.metadata)
+            .unwrap_or_else(|_| RawValue::NULL.to_owned()),
+    }
+}
+
 impl History {
     fn show(&self, event: &RecordedEvent) -> Shown {
-        Shown {
-            position: position::write(event.position, self.store.log_id()),
-            stream: event.stream.clone(),
-            revision: event.revision,
-            event_type: Arc::clone(&event.event.event_type),
-            id: event.event.id,
-            recorded_at: event.metadata().ok().map(|metadata| metadata.recorded_at),
-            data: self
-                .redactor
-                .show(&event.event.event_type, &event.event.data),
-            metadata: serde_json::from_slice(&event.event.metadata)
-                .unwrap_or_else(|_| RawValue::NULL.to_owned()),
-        }
+        show(event, self.store.log_id(), &self.redactor)
     }
 }
 
@@ -251,7 +253,7 @@ async fn events(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let store = &*history.store;
-    let types = wanted.types()?;
+    let types = read_types(wanted.types.as_deref())?;
     asked.reach(store).await?;
     let filters = ("events", wanted.direction, &types);
     let direction = wanted.direction.into();
@@ -317,7 +319,7 @@ async fn stream(
     Id(name): Id<StreamName>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let types = wanted.types()?;
+    let types = read_types(wanted.types.as_deref())?;
     asked.reach(&*history.store).await?;
     let filters = ("stream", &name, wanted.direction, &types);
     let direction = wanted.direction.into();

@@ -3,6 +3,7 @@
 //! ```text
 //! socket ─▶ server ─▶ entry: id, trace, host, origin, sizes, room ─▶ router ─▶ a service's routes
 //!                       ▲                                              ├──▶ history: the log
+//!                       │                                              ├──▶ watch: what is new in it
 //!                       └── every failure leaves as a problem ◀────────┴──▶ about: health, errors, the document
 //! ```
 //!
@@ -17,6 +18,7 @@ mod history;
 mod options;
 mod origin;
 mod server;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -38,6 +40,8 @@ pub struct Parts {
     /// What leaves the secrets out of the events that are shown. Events of types that it does
     /// not know are shown without their data.
     pub redactor: Arc<Redactor>,
+    /// How sagas are watched; without it they are not.
+    pub sagas: Option<watch::NewFold>,
     /// The error codes of the services; the platform's own are there by themselves.
     pub errors: Vec<&'static [problem::Code]>,
     /// What `/readyz` reports.
@@ -82,7 +86,16 @@ impl Gateway {
             .routes
             .into_iter()
             .fold(Routes::new(), Routes::merge)
-            .merge(history::routes(parts.store, parts.redactor))
+            .merge(history::routes(
+                Arc::clone(&parts.store),
+                Arc::clone(&parts.redactor),
+            ))
+            .merge(watch::routes(
+                parts.store,
+                parts.redactor,
+                parts.sagas,
+                &options,
+            ))
             .merge(about::routes(parts.readiness, &parts.errors)?);
         let router = docs::documented(routes).into_router();
         let shutdown = parts.shutdown;

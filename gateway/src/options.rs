@@ -46,6 +46,21 @@ pub struct Options {
     /// milliseconds.
     #[arg(long, value_name = "MS", default_value_t = Options::default().drain_timeout_ms)]
     pub drain_timeout_ms: u64,
+    /// The most watchers at once; more are refused. Each has a connection of its own, so there is
+    /// room for requests only where `--max-connections` is more.
+    #[arg(long, value_name = "COUNT", default_value_t = Options::default().max_watchers)]
+    pub max_watchers: usize,
+    /// How many events a watcher may be behind once it is up to date; one that falls further
+    /// behind is closed.
+    #[arg(long, value_name = "COUNT", default_value_t = Options::default().watch_buffer_events)]
+    pub watch_buffer_events: usize,
+    /// How long a watcher hears nothing before it is told how far the log was considered, in
+    /// milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = Options::default().watch_keep_alive_ms)]
+    pub watch_keep_alive_ms: u64,
+    /// How long a watcher is asked to wait before it reconnects, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = Options::default().watch_retry_ms)]
+    pub watch_retry_ms: u64,
 }
 
 impl Default for Options {
@@ -62,6 +77,10 @@ impl Default for Options {
             request_timeout_ms: 45_000,
             idle_timeout_ms: 60_000,
             drain_timeout_ms: 10_000,
+            max_watchers: 3_072,
+            watch_buffer_events: 4_096,
+            watch_keep_alive_ms: 15_000,
+            watch_retry_ms: 1_000,
         }
     }
 }
@@ -111,6 +130,8 @@ impl Options {
             ("max-header-bytes", self.max_header_bytes),
             ("max-connections", self.max_connections),
             ("max-requests-in-flight", self.max_requests_in_flight),
+            ("max-watchers", self.max_watchers),
+            ("watch-buffer-events", self.watch_buffer_events),
         ] {
             let problem = match count {
                 0 => "must be at least 1",
@@ -119,6 +140,12 @@ impl Options {
                 _ => continue,
             };
             return Err(Error::OutOfRange { option, problem });
+        }
+        if self.watch_keep_alive_ms == 0 {
+            return Err(Error::OutOfRange {
+                option: "watch-keep-alive-ms",
+                problem: "must be at least 1",
+            });
         }
         if self.request_timeout() <= self.limits().max_wait {
             return Err(Error::OutOfRange {

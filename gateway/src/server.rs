@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Error, Gateway};
+use crate::{Error, Gateway, watch::Cut};
 
 /// How long to wait when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -119,9 +119,13 @@ async fn serve_connection(gateway: Gateway, stream: TcpStream, _permit: OwnedSem
         .saturating_mul(4)
         .max(64 * 1024);
     let shutdown = gateway.shutdown.clone();
+    let cut = Cut::default();
+    let cutting = cut.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let gateway = gateway.clone();
-        async move { Ok::<_, Infallible>(gateway.call(request.map(Body::new)).await) }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(cutting.clone());
+        async move { Ok::<_, Infallible>(gateway.call(request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -133,9 +137,15 @@ async fn serve_connection(gateway: Gateway, stream: TcpStream, _permit: OwnedSem
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
+        // What is still to be written stays unwritten: its reader does not take it.
+        () = cut.0.cancelled() => return,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                biased;
+                ended = connection => ended,
+                () = cut.0.cancelled() => return,
+            }
         }
     };
     if let Err(error) = ended {

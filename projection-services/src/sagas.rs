@@ -1,5 +1,7 @@
 //! Sagas, for whoever watches over them: `GET /v1/sagas[/{id}]`.
 
+mod followed;
+
 use std::sync::Arc;
 
 use axum::{
@@ -29,6 +31,8 @@ use crate::{
     events,
     view::{Asked, List, View, lists, shows},
 };
+
+pub use followed::{Followed, Summary};
 
 /// A saga, as it is kept: the fold of its stream, and by what it is found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

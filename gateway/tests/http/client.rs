@@ -41,6 +41,40 @@ impl Connection {
 
     /// Reads one answer; none where the connection ended before one.
     pub(crate) async fn receive(&mut self) -> Option<Answer> {
+        let mut answer = self.head().await?;
+        let length = answer
+            .header("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.unread.len() < length {
+            assert!(self.read_more().await, "the answer broke off");
+        }
+        answer.body = self.unread.drain(..length).collect();
+        Some(answer)
+    }
+
+    /// Reads an answer up to where its body begins.
+    pub(crate) async fn receive_head(&mut self) -> Answer {
+        self.head().await.expect("an answer")
+    }
+
+    /// Reads the next chunk of a chunked body; the last one is empty.
+    pub(crate) async fn receive_chunk(&mut self) -> String {
+        let line = loop {
+            if let Some(at) = find(&self.unread, b"\r\n") {
+                break self.unread.drain(..at + 2).collect::<Vec<_>>();
+            }
+            assert!(self.read_more().await, "the answer broke off");
+        };
+        let length = std::str::from_utf8(&line).unwrap().trim_end();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        while self.unread.len() < length + 2 {
+            assert!(self.read_more().await, "the answer broke off");
+        }
+        let chunk: Vec<u8> = self.unread.drain(..length + 2).take(length).collect();
+        String::from_utf8(chunk).unwrap()
+    }
+
+    async fn head(&mut self) -> Option<Answer> {
         let head_end = loop {
             if let Some(at) = find(&self.unread, b"\r\n\r\n") {
                 break at + 4;
@@ -56,19 +90,11 @@ impl Connection {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut answer = Answer {
+        Some(Answer {
             status: status.parse().unwrap(),
             headers,
             body: Vec::new(),
-        };
-        let length = answer
-            .header("content-length")
-            .map_or(0, |length| length.parse().unwrap());
-        while self.unread.len() < length {
-            assert!(self.read_more().await, "the answer broke off");
-        }
-        answer.body = self.unread.drain(..length).collect();
-        Some(answer)
+        })
     }
 
     /// Whether the server has closed the connection and sent nothing more.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::world::{LOG, World};
 
 /// Appends an event with this data.
-async fn append(world: &World, stream: &str, event_type: &str, data: Value) {
+pub(crate) async fn append(world: &World, stream: &str, event_type: &str, data: Value) {
     let cause = Uuid::from_u128(7);
     let at = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     let metadata = serde_json::to_vec(&Metadata::new(cause, cause, at, LOG)).unwrap();

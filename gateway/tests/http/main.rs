@@ -9,6 +9,8 @@ mod history;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod watch;
+#[cfg(test)]
 mod ways_in;
 #[cfg(test)]
 mod world;

@@ -181,6 +181,7 @@ fn compose(options: Options, errors: Vec<&'static [Code]>) -> Result<Gateway, Er
             routes: Vec::new(),
             store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
             redactor: Arc::new(Redactor::new(&Catalog::new())),
+            sagas: None,
             errors,
             readiness: Registry::new(),
             ids: Ids::seeded(Arc::new(SystemClock), 1),

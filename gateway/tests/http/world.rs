@@ -76,6 +76,7 @@ impl World {
                 routes: vec![routes(probe.clone())],
                 store: Arc::new(store.clone()),
                 redactor: Arc::new(redactor()),
+                sagas: None,
                 errors: Vec::new(),
                 readiness: registry,
                 ids: Ids::seeded(Arc::new(SystemClock), 1),
@@ -283,7 +284,7 @@ const TYPES: [&str; 4] = [
 ];
 
 /// Of the types that tests write: a number may be shown, a payment's token may not.
-fn redactor() -> Redactor {
+pub(crate) fn redactor() -> Redactor {
     let schema = json!({
         "type": "object",
         "properties": {

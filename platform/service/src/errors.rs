@@ -47,6 +47,14 @@ pub const UNSUPPORTED_MEDIA_TYPE: Code = Code::new(
     include_str!("../../../docs/errors/unsupported-media-type.md"),
 );
 
+/// This address does not answer in a form you take.
+pub const NOT_ACCEPTABLE: Code = Code::new(
+    "not-acceptable",
+    406,
+    "This address does not answer in a form you take",
+    include_str!("../../../docs/errors/not-acceptable.md"),
+);
+
 /// The body is too large.
 pub const BODY_TOO_LARGE: Code = Code::new(
     "body-too-large",
@@ -263,6 +271,7 @@ pub const ERRORS: &[Code] = &[
     MALFORMED_JSON,
     INVALID_BODY,
     UNSUPPORTED_MEDIA_TYPE,
+    NOT_ACCEPTABLE,
     BODY_TOO_LARGE,
     HEADERS_TOO_LARGE,
     INVALID_HEADER,

@@ -44,22 +44,27 @@ pub fn header_value(position: Position, log: LogId) -> HeaderValue {
 /// `invalid-position` where it is malformed or of another log. Whether it is ahead of the log
 /// is for [`read_within`] to say.
 pub fn read(token: &str, log: LogId) -> Result<Position, Problem> {
-    let malformed = || Problem::new(errors::INVALID_POSITION).detail("the position is malformed");
-    let (position, of_log) = token.split_once('-').ok_or_else(malformed)?;
-    let position = Position::from_str(position).map_err(|_| malformed())?;
+    let refused = |detail| Problem::new(errors::INVALID_POSITION).detail(detail);
+    find(token, log)
+        .ok_or_else(|| refused("the position is malformed"))?
+        .ok_or_else(|| refused("the position is one of another log"))
+}
+
+/// Reads a position for whoever tells the two ways apart in which it may not be one of this
+/// log: none where the token is malformed, `Some(None)` where it is one of another log.
+#[must_use]
+pub fn find(token: &str, log: LogId) -> Option<Option<Position>> {
+    let (position, of_log) = token.split_once('-')?;
+    let position = Position::from_str(position).ok()?;
     let well_formed = of_log.len() == 8
         && of_log
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if !well_formed {
-        return Err(malformed());
+        return None;
     }
-    if u32::from_str_radix(of_log, 16) != Ok(tag(log)) {
-        return Err(
-            Problem::new(errors::INVALID_POSITION).detail("the position is one of another log")
-        );
-    }
-    Ok(position)
+    let is_ours = u32::from_str_radix(of_log, 16) == Ok(tag(log));
+    Some(is_ours.then_some(position))
 }
 
 /// Reads a position of this log that is no further than `head`, its last appended position.
