@@ -40,6 +40,11 @@ impl Address {
         }))
     }
 
+    /// `host:port`.
+    pub(crate) fn authority(&self) -> &str {
+        &self.0
+    }
+
     /// The port, where there is one.
     #[must_use]
     pub fn port(&self) -> Option<u16> {

@@ -18,6 +18,7 @@ pub mod load;
 mod place;
 mod plan;
 pub mod server;
+pub mod sse;
 pub mod verify;
 
 pub use http::Error as HttpError;

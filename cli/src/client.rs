@@ -158,15 +158,7 @@ impl Client {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        Err(Error::Refused(
-            serde_json::from_slice(&answer.body).unwrap_or_else(|_| Problem {
-                // Something else answers at that address.
-                title: format!("{} answers {}", self.url, answer.status),
-                detail: None,
-                code: None,
-                errors: Vec::new(),
-            }),
-        ))
+        Err(refusal(&self.url, &answer))
     }
 
     /// The body of an answer.
@@ -176,6 +168,19 @@ impl Client {
             source,
         })
     }
+}
+
+/// What an answer says that is not what was asked for.
+pub(crate) fn refusal(url: &str, answer: &Answer) -> Error {
+    Error::Refused(
+        serde_json::from_slice(&answer.body).unwrap_or_else(|_| Problem {
+            // Something else answers at that address.
+            title: format!("{url} answers {}", answer.status),
+            detail: None,
+            code: None,
+            errors: Vec::new(),
+        }),
+    )
 }
 
 /// Text as a part of an address: what would end the part is escaped.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up, verify};
+use crate::{backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up, verify, watch};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;
@@ -28,6 +28,8 @@ pub struct CommandLine {
 enum Command {
     /// Run everything in one process, under a data folder.
     Up(up::Options),
+    /// Tell what happens to sagas, as it happens.
+    Watch(watch::Options),
     /// Hold every promise against the log and the views.
     Verify(verify::Options),
     /// Drive orders over HTTP, measure, then verify.
@@ -71,6 +73,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
                 threads.stop();
                 served.map(|()| ExitCode::SUCCESS)
             }
+            Command::Watch(options) => watch::run(options).await,
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => bench::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,

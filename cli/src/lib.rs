@@ -28,3 +28,4 @@ mod threads;
 pub mod types;
 mod up;
 mod verify;
+mod watch;
