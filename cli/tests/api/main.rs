@@ -33,3 +33,5 @@ mod secrets;
 mod server;
 #[cfg(test)]
 mod stock;
+#[cfg(test)]
+mod watching;
