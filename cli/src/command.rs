@@ -6,7 +6,10 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
-use crate::{backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up, verify, watch};
+use crate::{
+    backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up,
+    verify, watch,
+};
 
 /// The exit code of a command that was given wrong arguments.
 const USAGE: u8 = 2;

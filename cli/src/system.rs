@@ -270,9 +270,15 @@ impl System {
         let token = || shutdown.child_token();
         let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
         let catalog = catalog.run(token());
-        services.spawn_on(async move { catalog.await.map_err(ended("catalog")) }, &places.services);
+        services.spawn_on(
+            async move { catalog.await.map_err(ended("catalog")) },
+            &places.services,
+        );
         let inventory = inventory.run(token());
-        services.spawn_on(async move { inventory.await.map_err(ended("inventory")) }, &places.services);
+        services.spawn_on(
+            async move { inventory.await.map_err(ended("inventory")) },
+            &places.services,
+        );
         let orders = orders.run(token());
         services.spawn_on(async move { Ok(orders.await?) }, &places.services);
         let payments = payments.run(token());

@@ -60,8 +60,10 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
             .with_context(|| format!("cannot open the data folder {}", options.data.display()))?,
     );
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
-    let served =
-        shutdown::until_signal(drain, |stop| serve(options, places, Arc::clone(&store), stop)).await;
+    let served = shutdown::until_signal(drain, |stop| {
+        serve(options, places, Arc::clone(&store), stop)
+    })
+    .await;
     let closed = store.close().await;
     served?.unwrap_or(Ok(()))?;
     closed.context("cannot close the event store")

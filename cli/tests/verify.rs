@@ -314,7 +314,7 @@ fn a_folder_that_a_server_left_holds_beside_one_and_after_it() {
         .iter()
         .map(|view| view["view"].as_str().unwrap())
         .collect();
-    assert_eq!(views, ["orders", "sagas", "stock", "products"]);
+    assert_eq!(views, ["orders", "sagas", "stock", "products", "ledger"]);
 
     let server = Server::start();
     server.stocked("tea", 10);

@@ -21,7 +21,7 @@ use recourse_service::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 /// The most reads of the store for one page of a filter that wants little: then the page ends
 /// early, with a cursor to go on from.

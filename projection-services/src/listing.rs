@@ -110,6 +110,7 @@ impl Service {
         let considered = progress.considered.get();
         let (status, detail) = match progress.health() {
             Health::Up => (Status::Up, None),
+            Health::Degraded(why) => (Status::Up, Some(why)),
             Health::Starting(why) => (Status::Starting, Some(why)),
             Health::Down(why) => (Status::Down, Some(why)),
         };

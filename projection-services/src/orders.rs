@@ -301,8 +301,7 @@ impl Row {
             self.timeline.remove(1);
         }
         let event_type = Arc::clone(&event.event.event_type);
-        self.timeline
-            .push(Happened(at, event_type, event.position));
+        self.timeline.push(Happened(at, event_type, event.position));
     }
 }
 

@@ -26,6 +26,7 @@ fn it_lives_and_names_each_dependency() {
             "view-sagas",
             "view-stock",
             "view-products",
+            "view-ledger",
             "disk"
         ]
     );

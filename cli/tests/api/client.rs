@@ -88,15 +88,27 @@ impl Request {
     }
 }
 
-/// Sends bytes as they are and reads one answer.
+/// Sends bytes as they are and reads one answer; of a stream of events, which has no end, how it
+/// begins.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // Who refuses a body may do so before all of it is there.
     let _ = stream.write_all(request);
-    let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 8_192]);
+    while let Ok(count @ 1..) = stream.read(&mut chunk) {
+        bytes.extend_from_slice(&chunk[..count]);
+        if is_stream_of_events(&bytes) {
+            break;
+        }
+    }
     Answer::parse(&bytes)
+}
+
+fn is_stream_of_events(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let head = text.split_once("\r\n\r\n").map(|(head, _)| head);
+    head.is_some_and(|head| head.contains("content-type: text/event-stream"))
 }
 
 /// An answer.

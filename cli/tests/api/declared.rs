@@ -62,6 +62,7 @@ struct World {
     server: Server,
     contract: &'static Contract,
     order: Value,
+    payment: Value,
 }
 
 impl World {
@@ -86,9 +87,11 @@ impl World {
             .expect(201);
         // What the view shows is as new as that from here on.
         server.get("/v1/orders").after(&placed).send().expect(200);
+        let order = server.get(placed.location()).after(&placed).send();
         Self {
             contract: contract::learn(server.address()),
             order: placed.json(),
+            payment: order.expect(200).json()["payment"]["payment_id"].clone(),
             server,
         }
     }
@@ -112,6 +115,7 @@ impl World {
         let id = match template {
             _ if template.starts_with("/v1/orders") => &self.order["order_id"],
             _ if template.starts_with("/v1/sagas") => &self.order["saga_id"],
+            _ if template.starts_with("/v1/payments") => &self.payment,
             _ => &Value::Null,
         };
         template
@@ -144,6 +148,11 @@ impl World {
                 } else {
                     returned.send()
                 }
+            }
+            ("watchSaga", 204) => {
+                let seen = self.server.get(&self.path("/v1/sagas/{id}")).send();
+                let last = seen.position().to_owned();
+                self.good(operation).header("last-event-id", last).send()
             }
             ("actOnSaga", 200) => self.at(operation, &self.actions_of_pending_saga()).send(),
             ("cancelOrder", 200) => {
@@ -194,6 +203,10 @@ impl World {
                 let (_, rest) = rest.split_once('}').unwrap();
                 self.at(operation, &format!("{start}!{rest}")).send()
             }
+            "invalid-position" if operation.id().starts_with("watch") => {
+                self.at(operation, &format!("{path}?from=x")).send()
+            }
+            "not-acceptable" => good().header("accept", "application/json").send(),
             "invalid-position" => good().header("recourse-min-position", "x").send(),
             "invalid-cursor" => self.at(operation, &format!("{path}?cursor=x")).send(),
             "cursor-mismatch" => {

@@ -265,10 +265,8 @@ fn the_views_are_listed_over_http_and_by_the_command() {
     let names = |listing: &Value| -> Vec<String> {
         let items = listing["items"].as_array().unwrap();
         for item in items {
-            assert_eq!(
-                (&item["version"], &item["status"]),
-                (&json!(1), &json!("up"))
-            );
+            assert!(item["version"].is_u64());
+            assert_eq!(item["status"], "up");
             assert!(item["position"].is_string() && item.get("rebuild").is_none());
             assert!(item["lag_events"].is_u64() && item["lag_ms"].is_u64());
         }

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use crate::{
@@ -75,8 +76,9 @@ fn an_order_that_goes_well_is_shown_whole() {
         placed.position(),
         "after waiting, the position is that of the saga's last event"
     );
-    let times: Vec<_> = timeline.iter().map(|entry| &entry["at"]).collect();
-    assert!(times.is_sorted_by_key(|at| at.as_str()), "{times:?}");
+    let time = |entry: &Value| -> DateTime<Utc> { entry["at"].as_str().unwrap().parse().unwrap() };
+    let times: Vec<_> = timeline.iter().map(time).collect();
+    assert!(times.is_sorted(), "{times:?}");
 
     let target = format!("/v1/sagas/{}", body["saga_id"].as_str().unwrap());
     let tag = server.get(&target).send();

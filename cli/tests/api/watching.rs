@@ -144,7 +144,7 @@ fn watchers_miss_and_repeat_nothing_through_kills() {
                     head.is_some_and(|head| number(last) >= head)
                 };
                 while !reached(&watcher.last) && !failed.load(Ordering::Relaxed) {
-                    watcher.watch(current(), path, &reached);
+                    watcher.watch(current(), path, reached);
                 }
                 (path, watcher.seen)
             })

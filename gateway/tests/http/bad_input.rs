@@ -50,8 +50,6 @@ async fn a_body_with_a_wrong_field_is_refused_with_a_pointer_to_it() {
             "#/customer_id",
         ),
         (format!("{{{ID}}}"), "#/lines"),
-        ("{}".into(), "#/customer_id"),
-        ("{\"\":1}".into(), "#/"),
         ("[]".into(), "#"),
         ("null".into(), "#"),
         ("7".into(), "#"),
@@ -60,6 +58,10 @@ async fn a_body_with_a_wrong_field_is_refused_with_a_pointer_to_it() {
         answer.problem("invalid-body");
         assert_eq!(answer.pointers(), [pointer], "{body}: {}", answer.text());
     }
+    // Each of several is pointed at.
+    let answer = world.post("/probe/orders", "{\"\":1}").await;
+    answer.problem("invalid-body");
+    assert_eq!(answer.pointers(), ["#/", "#/customer_id", "#/lines"]);
     let good = world.post("/probe/orders", &quantity("4294967295")).await;
     assert_eq!(good.status, 201, "{}", good.text());
 }

@@ -222,10 +222,8 @@ async fn the_views_say_how_far_they_are_behind() {
         names.map(|name| (name.to_owned(), head))
     );
     let first = &behind.body["items"][0];
-    assert_eq!(
-        (&first["version"], &first["status"]),
-        (&json!(1), &json!("starting"))
-    );
+    assert!(first["version"].is_u64());
+    assert_eq!(first["status"], "starting");
     // The clock of these tests stands a day after the log's first event.
     assert_eq!(first["lag_ms"], 86_399_000);
     let router = filled(&log.store, &documents()).await;

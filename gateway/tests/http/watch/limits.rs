@@ -1,14 +1,10 @@
 //! What watching costs, and what it may not cost.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use recourse_event_store::{RecordedEvent, memory};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::world::{Block, LOG, World, token};
+use super::world::{Block, World, token};
 use crate::world::{World as Served, request};
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +70,7 @@ async fn a_connection_that_takes_nothing_is_closed_and_its_place_given_back() {
     .await;
     let mut stuck = world.connect().await;
     stuck.send(request("GET /v1/events/watch", b"")).await;
-    let wide = json!("x".repeat(64 * 1024));
+    let wide = json!({"n": "x".repeat(64 * 1024)});
     // Until the buffers on the way are full, and ours after them.
     let mut free = false;
     for _ in 0..5_000 {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(super) use crate::world::LOG;
+use crate::world::redactor;
 
 #[derive(Clone)]
 pub(super) struct World {
