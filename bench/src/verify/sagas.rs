@@ -428,15 +428,16 @@ impl Saga {
                 self.note(event, noted, breaches);
                 if let Some(deadline_at) = noted.deadline_at {
                     self.deadline_at = deadline_at;
+                    // Another answer leaves what needs attention as it is.
+                    if self.moving == Status::NeedsAttention {
+                        self.moving = Status::Running;
+                    }
                 }
                 for closed in &noted.closes {
                     self.known(event, *closed, breaches);
                     if let Some(sent) = self.open.sent.get_mut(closed) {
                         sent.superseded = true;
                     }
-                }
-                if self.moving == Status::NeedsAttention {
-                    self.moving = Status::Running;
                 }
                 let refused = noted.answer != Answer::Done && !noted.counts_as_done;
                 let turns_back = refused && noted.resend_at.is_none();

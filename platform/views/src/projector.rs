@@ -57,7 +57,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_batch_events: 8_192,
+            max_batch_events: 4_096,
             cached_rows: 1_024,
             quiet_checkpoint_ms: 1_000,
             linger_ms: 250,

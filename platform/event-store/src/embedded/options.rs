@@ -77,7 +77,7 @@ impl Options {
     }
 
     const fn default_max_tail_bytes() -> usize {
-        24 * 1024 * 1024
+        12 * 1024 * 1024
     }
 
     const fn default_checkpoint_bytes() -> u64 {
