@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::{
     checkpoint,
     engine::Engine,
@@ -18,6 +20,9 @@ use super::{
 use crate::{Position, StoreError};
 
 const MIB: u64 = 1024 * 1024;
+
+/// How long it waits where the process cannot read for now.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How far the log was read to look for damage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -36,18 +41,28 @@ impl Engine {
         if rate == 0 || of == 0 {
             return;
         }
-        let scrubbed = self.scrub(of, |bytes| {
-            self.pause_scrub(Duration::from_micros(
-                bytes.saturating_mul(1_000_000) / rate.saturating_mul(MIB),
-            ))
-        });
-        match scrubbed {
-            Ok(true) => tracing::info!(
-                position = %Position::dense(of),
-                "the whole log was read and is as it was written"
-            ),
-            Ok(false) => {}
-            Err(error) => self.damaged(error),
+        loop {
+            let scrubbed = self.scrub(of, |bytes| {
+                self.pause_scrub(Duration::from_micros(
+                    bytes.saturating_mul(1_000_000) / rate.saturating_mul(MIB),
+                ))
+            });
+            match scrubbed {
+                Ok(true) => tracing::info!(
+                    position = %Position::dense(of),
+                    "the whole log was read and is as it was written"
+                ),
+                Ok(false) => {}
+                Err(error) if is_passing(&error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "the log cannot be read through for now");
+                    if self.pause_scrub(RETRY_AFTER) {
+                        continue;
+                    }
+                }
+                Err(error) => self.damaged(error),
+            }
+            return;
         }
     }
 
@@ -120,5 +135,33 @@ impl Engine {
                 "the index's checkpoint cannot be taken away: the next start may not find the damage"
             );
         }
+    }
+}
+
+/// Whether it says something of the process and nothing of the log: it may open no more files,
+/// or has no more memory.
+fn is_passing(error: &OpenError) -> bool {
+    let OpenError::Io { source, .. } = error else {
+        return false;
+    };
+    matches!(
+        Errno::from_io_error(source),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_process_lacks_is_no_damage_and_what_the_disk_says_is() {
+        let error = |errno: Errno| OpenError::Io {
+            doing: "open a segment".to_owned(),
+            source: errno.into(),
+        };
+        assert!(is_passing(&error(Errno::MFILE)));
+        assert!(!is_passing(&error(Errno::IO)));
+        assert!(!is_passing(&error(Errno::NOENT)));
     }
 }
