@@ -23,9 +23,20 @@ impl Orchestrator {
             let mut appends = Vec::new();
             let mut moved = Vec::new();
             for (saga, fed) in &work {
-                if let Some(append) = self.react(*saga, fed).await? {
-                    appends.push(append);
-                    moved.push(*saga);
+                match self.react(*saga, fed).await {
+                    Ok(Some(append)) => {
+                        appends.push(append);
+                        moved.push(*saga);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        // Nothing of this is appended, so none of them may go on from it: what
+                        // is read again would look like what they have had.
+                        for saga in moved.iter().chain([saga]) {
+                            self.drop_live(*saga);
+                        }
+                        return Err(error);
+                    }
                 }
             }
             if appends.is_empty() {

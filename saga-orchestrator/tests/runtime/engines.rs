@@ -27,6 +27,8 @@ pub struct Watched {
     reads: Mutex<BTreeMap<StreamName, usize>>,
     /// How many of the next reads of a stream fail.
     pub failing_reads: AtomicUsize,
+    /// The next read of this stream fails.
+    pub failing_read_of: Mutex<Option<StreamName>>,
     /// Appended by others just before an append, or the backward read, of the same stream.
     others: Mutex<VecDeque<(When, Append)>>,
     /// Positions with a later event of the same append behind them: all of it is durable, or
@@ -46,6 +48,7 @@ impl Watched {
             inner,
             reads: Mutex::default(),
             failing_reads: AtomicUsize::new(0),
+            failing_read_of: Mutex::default(),
             others: Mutex::default(),
             inside: Mutex::default(),
         })
@@ -125,7 +128,9 @@ impl EventStore for Watched {
         let fails = self
             .failing_reads
             .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
-        if fails.is_ok() {
+        let is_named = |named: &mut StreamName| *named == *stream;
+        let named = self.failing_read_of.lock().unwrap().take_if(is_named);
+        if fails.is_ok() || named.is_some() {
             return Err(StoreError::Unavailable("told to".into()));
         }
         *self

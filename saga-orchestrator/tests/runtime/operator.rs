@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use recourse_event_store::{EventStore, memory};
-use recourse_saga::{Answer, Status};
+use recourse_saga::{Answer, AttentionNeeded, Event, Status};
 use uuid::Uuid;
 
 use crate::{
-    engines::{Rows, Watched},
+    engines::{Rows, Watched, When},
+    time::writing,
     world::{LOG, World, quiet},
 };
 
@@ -122,6 +123,41 @@ async fn an_action_through_another_process_is_found_in_the_log() {
     world.play_to_the_end(saga).await;
     assert_eq!(world.state(saga).await.status(), Status::Completed);
     first.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_looked_up_for_one_saga_costs_another_of_its_batch_nothing() {
+    let world = World::new();
+    let running = world.start(&Rows::default()).await;
+    let mut sagas = [world.place(1).await, world.place(2).await];
+    // They are fed in this order.
+    sagas.sort();
+    let [other, parked] = sagas;
+    quiet().await;
+    park(&world, parked).await;
+    assert_eq!(running.act(parked, "resume").await, 200);
+    quiet().await;
+    // Both are answered at once, and of both somebody else has written first. So both are loaded
+    // anew, and for the one that was parked what it may have missed is looked up, in vain.
+    let mut answers = Vec::new();
+    for saga in sagas {
+        let sent = world.open(saga).await.remove(0);
+        answers.push(world.answering(saga, &sent, &Answer::Done).await);
+        let why = "somebody else says so".to_owned();
+        let attention = Event::AttentionNeeded(AttentionNeeded { why });
+        let first = writing(saga, vec![attention], &world);
+        world.store.be_first(When::Append, first);
+    }
+    let looked_at = world.open(parked).await.remove(0).target;
+    *world.store.failing_read_of.lock().unwrap() = Some(looked_at);
+    world.append_all(answers).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(world.store.failing_read_of.lock().unwrap().is_none());
+    for saga in [other, parked] {
+        world.play_to_the_end(saga).await;
+        assert_eq!(world.state(saga).await.status(), Status::Completed);
+    }
+    running.stop().await.unwrap();
 }
 
 /// Power is lost so many milliseconds after an action, of which so much is durable.

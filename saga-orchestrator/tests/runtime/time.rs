@@ -185,7 +185,7 @@ async fn more_timers_than_one_round_takes_all_fire() {
 }
 
 /// What another orchestrator writes into a saga's stream.
-fn writing(saga: Uuid, events: Vec<Event>, world: &World) -> Append {
+pub(super) fn writing(saga: Uuid, events: Vec<Event>, world: &World) -> Append {
     let stream = Definition::stream(saga);
     let log: LogId = LOG;
     let encode = |(index, event)| {
