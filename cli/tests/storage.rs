@@ -42,6 +42,11 @@ fn with_little_room_new_orders_are_refused_and_open_sagas_settle() {
     let cancelled = place(&server, "cancelled", "tok_slow_60000")
         .send()
         .expect(202);
+    let done = place(&server, "done", "tok_visa").wait(20).send();
+    let returns = done.expect(201).location().to_owned() + "/returns";
+    let piece = json!({"lines": [{"sku": "tea", "quantity": 1}], "reason": "too bitter"});
+    let send_back = |server: &Server, key: &str| server.post(&returns, &piece).key(key);
+    send_back(&server, "back").wait(20).send().expect(201);
     assert_eq!(disk(&server)["status"], "up");
 
     drop(server);
@@ -50,6 +55,10 @@ fn with_little_room_new_orders_are_refused_and_open_sagas_settle() {
     let refused = refused.expect_problem(503, "storage-low");
     assert_eq!(refused.json()["retryable"], true);
     assert!(refused.header("retry-after").is_some());
+    let refused = send_back(&server, "again").send();
+    refused.expect_problem(503, "storage-low");
+    let repeated = send_back(&server, "back").wait(20).send().expect(201);
+    assert!(repeated.is_replayed());
     let low = disk(&server);
     assert_eq!(low["status"], "degraded");
     assert!(

@@ -34,24 +34,6 @@ impl Money {
         })
     }
 
-    /// The difference.
-    ///
-    /// # Errors
-    /// [`ArithmeticError`] where the currencies differ or the difference is too large.
-    pub fn checked_sub(self, other: Self) -> Result<Self, ArithmeticError> {
-        if self.currency != other.currency {
-            return Err(ArithmeticError::CurrencyMismatch);
-        }
-        let amount_minor = self
-            .amount_minor
-            .checked_sub(other.amount_minor)
-            .ok_or(ArithmeticError::Overflow)?;
-        Ok(Self {
-            amount_minor,
-            ..self
-        })
-    }
-
     /// That much, so many times.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ mod lookup;
 mod operator;
 mod orchestrator;
 pub mod returns;
+#[cfg(test)]
+mod talk;
 
 use std::sync::Arc;
 

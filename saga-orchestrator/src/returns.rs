@@ -187,12 +187,11 @@ fn reject_return(input: &Input, _: &Ids, reason: &Reason) -> Commands {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
     use recourse_domain::Currency;
-    use recourse_event_store::{LogId, Metadata, NewEvent, Position};
-    use recourse_saga::{Answer, Event, SentCommand, State, Status, react};
+    use recourse_saga::{Answer, Status};
 
     use super::*;
+    use crate::talk::{Talk, recorded, refused, sent};
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(1));
     const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(2));
@@ -216,79 +215,16 @@ mod tests {
         }
     }
 
-    /// The saga of the return, and what it says to what it hears.
-    struct Talk {
-        definition: Definition,
-        state: State,
-        sent: Vec<SentCommand>,
-    }
-
-    impl Talk {
-        fn started() -> Self {
-            let definition = definition(&Timing::default()).unwrap();
-            let stream = StreamName::new("order", ORDER);
-            let log = LogId(Uuid::nil());
-            let metadata = Metadata::new(ORDER.0, Uuid::nil(), DateTime::UNIX_EPOCH, log);
-            let event = order::Event::ReturnRequested(requested());
-            let event = NewEvent::encode(event, metadata, &stream, 0)
-                .unwrap()
-                .record(Position::dense(4), stream, 3);
-            let start = definition.starts(&event).unwrap().unwrap();
-            assert_eq!(start.correlation, ORDER.0);
-            let saga = definition.saga_id(event.event.id);
-            let mut talk = Self {
-                definition,
-                state: State::new(saga),
-                sent: Vec::new(),
-            };
-            talk.hear(recourse_saga::Input::Start { input: start.input });
-            talk
-        }
-
-        fn hear(&mut self, input: recourse_saga::Input) {
-            let now = DateTime::UNIX_EPOCH;
-            let events = react(&self.definition, &self.state, input, now).unwrap();
-            for event in &events {
-                self.state.apply(event, now);
-            }
-            self.sent = events.iter().flat_map(Event::commands).cloned().collect();
-        }
-
-        /// Every open command gets this answer; what is sent then.
-        fn all(&mut self, answer: &Answer) -> Vec<(String, String)> {
-            let open: Vec<Uuid> = self.state.open_commands().map(|sent| sent.id).collect();
-            for command in open {
-                self.hear(recourse_saga::Input::Answer {
-                    command,
-                    answer: answer.clone(),
-                    position: Position::dense(9),
-                });
-            }
-            self.commands()
-        }
-
-        fn commands(&self) -> Vec<(String, String)> {
-            self.sent
-                .iter()
-                .map(|sent| {
-                    let target = sent.command.target.to_string();
-                    (sent.command.command_type.clone(), target)
-                })
-                .collect()
-        }
-    }
-
-    fn sent(command: &str, targets: &[&str]) -> Vec<(String, String)> {
-        targets
-            .iter()
-            .map(|target| (command.to_owned(), (*target).to_owned()))
-            .collect()
+    fn started() -> Talk {
+        let definition = definition(&Timing::default()).unwrap();
+        let event = recorded(ORDER, order::Event::ReturnRequested(requested()));
+        Talk::started(definition, &event)
     }
 
     #[test]
     fn a_return_is_accepted_refunded_restocked_and_closed() {
         let (order, payment) = (format!("order-{ORDER}"), format!("payment-{PAYMENT}"));
-        let mut talk = Talk::started();
+        let mut talk = started();
         assert_eq!(talk.commands(), sent("order.accept-return", &[&order]));
         let done = Answer::Done;
         assert_eq!(talk.all(&done), sent("payment.refund", &[&payment]));
@@ -307,13 +243,9 @@ mod tests {
     #[test]
     fn a_refund_refused_for_good_undoes_the_acceptance_and_rejects_the_return_with_the_reason() {
         let order = format!("order-{ORDER}");
-        let mut talk = Talk::started();
+        let mut talk = started();
         talk.all(&Answer::Done);
-        let refused = Answer::Refused {
-            code: "refund-refused".to_owned(),
-            detail: "the card is closed".to_owned(),
-            is_final: true,
-        };
+        let refused = refused("refund-refused");
         assert_eq!(talk.all(&refused), sent("order.withdraw-return", &[&order]));
         assert_eq!(
             talk.all(&Answer::Done),
@@ -328,12 +260,8 @@ mod tests {
     #[test]
     fn what_is_not_accepted_is_rejected_without_an_acceptance_to_withdraw() {
         let order = format!("order-{ORDER}");
-        let mut talk = Talk::started();
-        let refused = Answer::Refused {
-            code: "return-rejected".to_owned(),
-            detail: "no".to_owned(),
-            is_final: true,
-        };
+        let mut talk = started();
+        let refused = refused("return-rejected");
         assert_eq!(talk.all(&refused), sent("order.reject-return", &[&order]));
         talk.all(&Answer::Done);
         assert_eq!(talk.state.status(), Status::Compensated);

@@ -86,6 +86,7 @@ pub(crate) fn operation() -> Operation {
             errors::NOT_RETURNABLE,
             errors::NOT_ORDERED,
             errors::DUPLICATE_LINE,
+            shared::STORAGE_LOW,
         ])
         .fails(shared::COMMAND)
 }
@@ -117,6 +118,12 @@ pub(crate) async fn request(
     // A repeat names the same return, whenever it comes.
     let id = ReturnId(Uuid::new_v5(&RETURNS, client.id.as_bytes()));
     let client = command::client(&client, &body, &context, order.0);
+    // What is under way is to have the room. A repeat begins nothing.
+    if let Err(problem) = api.admission.check()
+        && api.load(order).await?.state().get_return(id).is_none()
+    {
+        return Err(problem);
+    }
     let request = RequestReturn {
         return_id: id,
         lines: body.lines.into_iter().map(ReturnLine::from).collect(),

@@ -1,15 +1,14 @@
 //! What the saga says to what it hears.
 
-use chrono::DateTime;
 use recourse_domain::{Currency, CustomerId};
-use recourse_event_store::{LogId, Metadata, NewEvent, Position};
-use recourse_saga::{Action, Answer, By, Event, SentCommand, State, Status, act, react};
+use recourse_event_store::Position;
+use recourse_saga::{Action, Answer, Status};
 
 use super::*;
+use crate::talk::{Talk, recorded, refused, sent};
 
 const ORDER: OrderId = OrderId(Uuid::from_u128(1));
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(2));
-const LOG: LogId = LogId(Uuid::nil());
 
 fn euros(amount_minor: i64) -> Money {
     Money {
@@ -36,95 +35,10 @@ fn placed() -> order::Placed {
     }
 }
 
-fn recorded(event: order::Event) -> RecordedEvent {
-    let stream = StreamName::new("order", ORDER);
-    let metadata = Metadata::new(ORDER.0, Uuid::nil(), DateTime::UNIX_EPOCH, LOG);
-    NewEvent::encode(event, metadata, &stream, 0)
-        .unwrap()
-        .record(Position::dense(1), stream, 0)
-}
-
-/// The saga of the order, and what it says to what it hears.
-struct Talk {
-    definition: Definition,
-    state: State,
-    sent: Vec<SentCommand>,
-}
-
-impl Talk {
-    fn started() -> Self {
-        let definition = definition(&Timing::default()).unwrap();
-        let event = recorded(order::Event::Placed(placed()));
-        let start = definition.starts(&event).unwrap().unwrap();
-        let saga = definition.saga_id(event.event.id);
-        let mut talk = Self {
-            definition,
-            state: State::new(saga),
-            sent: Vec::new(),
-        };
-        talk.hear(recourse_saga::Input::Start { input: start.input });
-        talk
-    }
-
-    fn hear(&mut self, input: recourse_saga::Input) {
-        let now = DateTime::UNIX_EPOCH;
-        let events = react(&self.definition, &self.state, input, now).unwrap();
-        for event in &events {
-            self.state.apply(event, now);
-        }
-        self.sent = events.iter().flat_map(Event::commands).cloned().collect();
-    }
-
-    fn compensate(&mut self) {
-        let now = DateTime::UNIX_EPOCH;
-        let by = By {
-            actor: "anonymous".to_owned(),
-            reason: "the bank says so".to_owned(),
-        };
-        let events = act(&self.definition, &self.state, &Action::Compensate, &by, now).unwrap();
-        for event in &events {
-            self.state.apply(event, now);
-        }
-        self.sent = events.iter().flat_map(Event::commands).cloned().collect();
-    }
-
-    /// Every open command gets this answer, in the order in which they were sent.
-    fn all(&mut self, answer: &Answer) -> Vec<(String, String)> {
-        let open: Vec<Uuid> = self.state.open_commands().map(|sent| sent.id).collect();
-        for command in open {
-            self.hear(recourse_saga::Input::Answer {
-                command,
-                answer: answer.clone(),
-                position: Position::dense(9),
-            });
-        }
-        self.commands()
-    }
-
-    fn commands(&self) -> Vec<(String, String)> {
-        self.sent
-            .iter()
-            .map(|sent| {
-                let target = sent.command.target.to_string();
-                (sent.command.command_type.clone(), target)
-            })
-            .collect()
-    }
-}
-
-fn sent(command: &str, targets: &[&str]) -> Vec<(String, String)> {
-    targets
-        .iter()
-        .map(|target| (command.to_owned(), (*target).to_owned()))
-        .collect()
-}
-
-fn refused(code: &str) -> Answer {
-    Answer::Refused {
-        code: code.to_owned(),
-        detail: "no".to_owned(),
-        is_final: true,
-    }
+fn started() -> Talk {
+    let definition = definition(&Timing::default()).unwrap();
+    let event = recorded(ORDER, order::Event::Placed(placed()));
+    Talk::started(definition, &event)
 }
 
 fn stocks() -> [&'static str; 2] {
@@ -134,7 +48,7 @@ fn stocks() -> [&'static str; 2] {
 #[test]
 fn an_order_is_reserved_authorized_confirmed_captured_committed_and_completed() {
     let (order, payment) = (format!("order-{ORDER}"), format!("payment-{PAYMENT}"));
-    let mut talk = Talk::started();
+    let mut talk = started();
     assert_eq!(talk.commands(), sent("stock.reserve", &stocks()));
     let done = Answer::Done;
     assert_eq!(talk.all(&done), sent("payment.authorize", &[&payment]));
@@ -148,7 +62,7 @@ fn an_order_is_reserved_authorized_confirmed_captured_committed_and_completed() 
 
 #[test]
 fn an_order_that_is_not_paid_for_is_released_and_rejected_with_the_reason() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     talk.all(&Answer::Done);
     let declined = refused("payment-declined");
     assert_eq!(talk.all(&declined), sent("stock.release", &stocks()));
@@ -162,7 +76,7 @@ fn an_order_that_is_not_paid_for_is_released_and_rejected_with_the_reason() {
 
 #[test]
 fn a_cancelled_order_is_undone_and_not_rejected_besides() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     talk.all(&Answer::Done);
     talk.hear(recourse_saga::Input::Cancelled {
         position: Position::dense(5),
@@ -176,7 +90,7 @@ fn a_cancelled_order_is_undone_and_not_rejected_besides() {
 
 #[test]
 fn what_the_order_knows_already_counts_as_rejected() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     talk.all(&refused("out-of-stock"));
     assert_eq!(talk.commands().len(), 1);
     talk.all(&refused("nothing-to-undo"));
@@ -185,7 +99,7 @@ fn what_the_order_knows_already_counts_as_rejected() {
 
 #[test]
 fn a_capture_that_is_refused_for_good_leaves_all_but_the_capture_to_undo() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     for _ in 0..3 {
         talk.all(&Answer::Done);
     }
@@ -208,7 +122,7 @@ fn a_capture_that_is_refused_for_good_leaves_all_but_the_capture_to_undo() {
 
 #[test]
 fn a_hold_is_named_by_saga_and_line_and_the_money_by_the_order() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     let saga = talk.state.saga();
     let reserve: stock::Reserve = talk.sent[1].command.data.read().unwrap();
     assert_eq!(reserve.hold, HoldId { saga, line: 1 });
@@ -221,10 +135,13 @@ fn a_hold_is_named_by_saga_and_line_and_the_money_by_the_order() {
 #[test]
 fn a_placed_order_starts_it_a_cancelled_one_ends_it_and_nothing_else_does_either() {
     let definition = definition(&Timing::default()).unwrap();
-    let placed = recorded(order::Event::Placed(placed()));
-    let cancelled = recorded(order::Event::Cancelled(order::Cancelled {
-        reason: "no".to_owned(),
-    }));
+    let placed = recorded(ORDER, order::Event::Placed(placed()));
+    let cancelled = recorded(
+        ORDER,
+        order::Event::Cancelled(order::Cancelled {
+            reason: "no".to_owned(),
+        }),
+    );
     let start = definition.starts(&placed).unwrap().unwrap();
     assert_eq!(start.correlation, ORDER.0);
     assert_eq!(definition.cancels(&placed).unwrap(), None);
@@ -247,12 +164,12 @@ fn a_timing_that_leaves_no_time_is_refused() {
 
 #[test]
 fn an_order_whose_capture_is_refused_is_revoked_voided_and_released() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     for _ in 0..3 {
         talk.all(&Answer::Done);
     }
     talk.all(&refused("capture-refused"));
-    talk.compensate();
+    talk.act(&Action::Compensate);
     let (order, payment) = (format!("order-{ORDER}"), format!("payment-{PAYMENT}"));
     assert_eq!(talk.commands(), sent("order.revoke", &[&order]));
     let revoke: order::Revoke = talk.sent[0].command.data.read().unwrap();
@@ -266,11 +183,11 @@ fn an_order_whose_capture_is_refused_is_revoked_voided_and_released() {
 
 #[test]
 fn an_order_that_is_paid_and_out_is_revoked_brought_back_and_refunded() {
-    let mut talk = Talk::started();
+    let mut talk = started();
     for _ in 0..5 {
         talk.all(&Answer::Done);
     }
-    talk.compensate();
+    talk.act(&Action::Compensate);
     let payment = format!("payment-{PAYMENT}");
     let done = Answer::Done;
     // Its completion is answered, and so is its revocation.
