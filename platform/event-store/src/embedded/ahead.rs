@@ -26,7 +26,8 @@ impl Engine {
         };
         if let Some(number) = next {
             return match self.prepare(number) {
-                Ok(()) => {
+                Ok(false) => Ok(false),
+                Ok(true) => {
                     let mut core = self.core();
                     core.ready = number;
                     core.full = None;
@@ -49,8 +50,9 @@ impl Engine {
     }
 
     /// Creates a segment and writes zeros all over it, so that a group later overwrites blocks
-    /// that are there: a third of the cost of a first write.
-    fn prepare(&self, number: u32) -> io::Result<()> {
+    /// that are there: a third of the cost of a first write. Whether it came to the end: a store
+    /// that stops has no use for it, and is not kept waiting.
+    fn prepare(&self, number: u32) -> io::Result<bool> {
         let name = segment_name(number);
         let file = match self.disk.open(&name, true) {
             Ok(file) => file,
@@ -62,6 +64,9 @@ impl Engine {
         file.allocate(u64::from(self.segment_bytes))?;
         let zeros = vec![0; AHEAD_WRITE_BYTES.min(self.segment_bytes as usize)];
         while at < u64::from(self.segment_bytes) {
+            if self.core().is_ending() {
+                return Ok(false);
+            }
             let left = u64::from(self.segment_bytes) - at;
             let piece = usize::try_from(left).map_or(zeros.len(), |left| left.min(zeros.len()));
             file.write_at(at, zeros.get(..piece).unwrap_or_default())?;
@@ -71,7 +76,8 @@ impl Engine {
             at += piece as u64;
         }
         count(&self.counters.fsyncs, 1);
-        self.disk.sync_names(SyncPoint::SegmentName)
+        self.disk.sync_names(SyncPoint::SegmentName)?;
+        Ok(true)
     }
 
     pub(super) fn checkpoint_due(&self, core: &Core) -> bool {
@@ -122,8 +128,7 @@ impl Engine {
     pub(super) fn run_ahead(&self) {
         loop {
             {
-                let core = self.core();
-                if core.stopping || core.ended.is_some() {
+                if self.core().is_ending() {
                     return;
                 }
             }
@@ -132,7 +137,7 @@ impl Engine {
                 Ok(false) => {
                     let core = self.core();
                     let idle = !core.needs_segment() && !self.checkpoint_due(&core);
-                    if idle && !core.stopping && core.ended.is_none() {
+                    if idle && !core.is_ending() {
                         drop(wait_on(&self.ahead_work, core));
                     }
                 }

@@ -124,6 +124,11 @@ impl Core {
         self.ready <= self.segment
     }
 
+    /// That nothing is taken any more, for whatever reason.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stopping || self.ended.is_some()
+    }
+
     /// Whether `bytes` of events can be taken now.
     pub(super) fn room(&self, bytes: usize, engine: &Engine) -> Result<(), Blocked> {
         if let Some(error) = &self.ended {

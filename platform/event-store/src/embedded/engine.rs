@@ -53,6 +53,8 @@ pub struct Stats {
     pub tail_bytes: u64,
     /// Checkpoints of the index made.
     pub checkpoints: u64,
+    /// How often the durable position could not be published to readers in other processes.
+    pub unpublished: u64,
     /// How far the log was read to look for damage.
     pub scrub: Scrub,
 }
@@ -64,6 +66,7 @@ pub(super) struct Counters {
     pub(super) log_bytes: AtomicU64,
     pub(super) written_bytes: AtomicU64,
     pub(super) checkpoints: AtomicU64,
+    pub(super) unpublished: AtomicU64,
 }
 
 pub(super) fn count(counter: &AtomicU64, by: usize) {
@@ -138,6 +141,7 @@ impl Engine {
                 segment: 0,
                 file: None,
                 durable_mark: None,
+                is_published: true,
             }),
             sync_work: Condvar::new(),
             ahead_work: Condvar::new(),
@@ -172,6 +176,7 @@ impl Engine {
             log_bytes: read(&self.counters.log_bytes),
             written_bytes: read(&self.counters.written_bytes),
             checkpoints: read(&self.counters.checkpoints),
+            unpublished: read(&self.counters.unpublished),
             scrub: *lock(&self.scrubbed),
             events: core.next_position - 1 - self.opened_at,
             streams: core.index.streams() as u64,

@@ -99,17 +99,25 @@ impl Store {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let disk = Arc::new(Folder::new(&options.directory));
         let store = Self::open_by_hand(disk, options)?;
+        store.start_threads()?;
+        Ok(store)
+    }
+
+    fn start_threads(&self) -> Result<(), OpenError> {
         let work: [fn(&Engine); 3] = [Engine::run_sync, Engine::run_ahead, Engine::run_scrub];
         let names = ["event-store-sync", "event-store-ahead", "event-store-scrub"];
         for (name, run) in names.into_iter().zip(work) {
-            let engine = Arc::clone(&store.engine);
+            let engine = Arc::clone(&self.engine);
             let thread = std::thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || run(&engine))
+                .spawn(move || {
+                    let _failing = FailOnPanic(name, &engine);
+                    run(&engine);
+                })
                 .map_err(doing("start a thread"))?;
-            lock(&store.threads).push(thread);
+            lock(&self.threads).push(thread);
         }
-        Ok(store)
+        Ok(())
     }
 
     /// Opens the log on a given disk, with no threads: nothing becomes durable but by
@@ -321,6 +329,20 @@ impl Store {
                 position: Some(last.position),
             }),
             _ => Err(AppendError::WrongExpectedRevision { actual }),
+        }
+    }
+}
+
+/// A thread of the store that panics leaves nobody to do its work: the store fails then, as after
+/// an error of the disk, and whoever waits for it is told.
+struct FailOnPanic<'a>(&'static str, &'a Engine);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = StoreError::Failed(format!("its thread {} panicked", self.0));
+            tracing::error!(%error, "the event store stops");
+            self.1.end(error);
         }
     }
 }

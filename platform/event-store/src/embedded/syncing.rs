@@ -20,6 +20,8 @@ pub(super) struct Syncer {
     pub(super) segment: u32,
     pub(super) file: Option<Arc<dyn File>>,
     pub(super) durable_mark: Option<Arc<dyn File>>,
+    /// That the durable position could be published the last time.
+    pub(super) is_published: bool,
 }
 
 impl Engine {
@@ -135,25 +137,37 @@ impl Engine {
     /// Tells a reader in another process. Only ever after the sync, and never synced itself:
     /// what it says is true whenever it was written, so its loss is a reader that sees less.
     fn publish_durable(&self, syncer: &mut Syncer, position: u64) {
-        if syncer.durable_mark.is_none() {
-            let file = self
-                .disk
-                .open(DURABLE, true)
-                .or_else(|_| self.disk.create(DURABLE));
-            match file {
-                Ok(file) => syncer.durable_mark = Some(file),
-                Err(error) => tracing::debug!(%error, "the durable position is not published"),
+        let published = self.write_durable_mark(syncer, position);
+        match published {
+            Ok(()) if !syncer.is_published => {
+                tracing::info!("the durable position is published again");
             }
+            // Said once, and not at every sync from there on.
+            Err(ref error) if syncer.is_published => tracing::warn!(
+                %error,
+                "the durable position cannot be published: `verify` and `backup` beside this \
+                 process see less of the log than there is"
+            ),
+            Ok(()) | Err(_) => {}
         }
+        syncer.is_published = published.is_ok();
+        count(&self.counters.unpublished, published.is_err().into());
+    }
+
+    fn write_durable_mark(&self, syncer: &mut Syncer, position: u64) -> io::Result<()> {
+        let file = match &syncer.durable_mark {
+            Some(file) => file,
+            None => {
+                let file = self.disk.open(DURABLE, true);
+                let file = file.or_else(|_| self.disk.create(DURABLE))?;
+                syncer.durable_mark.insert(file)
+            }
+        };
         let mark = DurableMark {
             position,
             log: self.header.log().0.as_u64_pair().0,
         };
-        if let Some(file) = &syncer.durable_mark
-            && let Err(error) = file.write_at(0, &mark.encode())
-        {
-            tracing::debug!(%error, "the durable position is not published");
-        }
+        file.write_at(0, &mark.encode())
     }
 
     /// Publishes where the log is durable as it was recovered.

@@ -1,14 +1,19 @@
 //! Disks that fail, and disks that are full.
 
 use std::{
+    io,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
 use super::{
-    super::{Options, Store, disk::SyncPoint},
+    super::{DURABLE, Options, Store, disk::SyncPoint, engine::Engine},
     crash_disk::{CrashDisk, Loss},
+    spied_disk::SpiedDisk,
     world::{all, append_one, event, settle, small, stream, to},
 };
 use crate::{AppendError, EventStore, ExpectedRevision, Position, StoreError, Visibility};
@@ -207,4 +212,80 @@ async fn a_closed_store_has_everything_on_disk_and_takes_nothing_more() {
     let next = open(&disk.lose_power(Loss::Everything));
     assert_eq!(all(&next, Visibility::Durable).await.len(), 20);
     assert_eq!(next.checkpointed(), Position::dense(20));
+}
+
+#[tokio::test]
+async fn a_thread_that_panics_fails_the_store_for_all_who_wait_for_it() {
+    // The first segment is there by then; it is written, and the next one is made.
+    for (thread, file) in [
+        ("event-store-sync", "segment-00000001.log"),
+        ("event-store-ahead", "segment-00000002.log"),
+    ] {
+        let armed = Arc::new(AtomicBool::new(false));
+        let is_armed = Arc::clone(&armed);
+        let disk = SpiedDisk::new(move |name| {
+            let breaks = is_armed.load(Ordering::SeqCst) && name == file;
+            assert!(!breaks, "a bug in whoever writes {name}");
+            Ok(())
+        });
+        let store = Store::open_by_hand(disk, small("faults")).unwrap();
+        settle(&store);
+        store.start_threads().unwrap();
+        armed.store(true, Ordering::SeqCst);
+        add(&store, 0, 10).await.unwrap();
+        let failed = store.failed().await.to_string();
+        assert!(failed.contains(&format!("{thread} panicked")), "{failed}");
+        let waited = store.wait_durable(Position::dense(2)).await;
+        assert!(matches!(waited, Err(StoreError::Failed(_))), "{waited:?}");
+        let refused = add(&store, 1, 10).await;
+        assert!(refused.is_err(), "{refused:?}");
+        let closed = store.close().await;
+        assert!(matches!(closed, Err(StoreError::Failed(_))), "{closed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_durable_position_that_cannot_be_published_is_counted_and_holds_nobody_up() {
+    let refused = Arc::new(AtomicBool::new(true));
+    let is_refused = Arc::clone(&refused);
+    let disk = SpiedDisk::new(move |name| {
+        if name == DURABLE && is_refused.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
+    });
+    let store = Store::open_by_hand(disk, small("faults")).unwrap();
+    settle(&store);
+    add(&store, 0, 10).await.unwrap();
+    settle(&store);
+    assert_eq!(store.durable(), Position::dense(1));
+    assert_eq!(store.stats().unpublished, 2, "when it was opened, and then");
+    refused.store(false, Ordering::SeqCst);
+    add(&store, 1, 10).await.unwrap();
+    settle(&store);
+    assert_eq!(store.stats().unpublished, 2);
+}
+
+#[test]
+fn a_segment_that_is_being_made_does_not_keep_a_store_from_stopping() {
+    let engine: Arc<OnceLock<Weak<Engine>>> = Arc::default();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let (stopping, count) = (Arc::clone(&engine), Arc::clone(&writes));
+    let disk = SpiedDisk::new(move |name| {
+        if name.starts_with("segment")
+            && let Some(engine) = stopping.get().and_then(Weak::upgrade)
+        {
+            count.fetch_add(1, Ordering::SeqCst);
+            engine.stop();
+        }
+        Ok(())
+    });
+    let options = Options {
+        segment_bytes: 8 * 1024 * 1024,
+        ..small("faults")
+    };
+    let store = Store::open_by_hand(disk, options).unwrap();
+    engine.set(Arc::downgrade(&store.engine)).unwrap();
+    assert!(!store.step().unwrap(), "nothing was made");
+    assert_eq!(writes.load(Ordering::SeqCst), 1, "of eight");
 }

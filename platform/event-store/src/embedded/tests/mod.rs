@@ -7,4 +7,5 @@ mod daily;
 mod damage;
 mod faults;
 mod growth;
+mod spied_disk;
 mod world;
