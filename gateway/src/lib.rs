@@ -15,6 +15,7 @@ mod about;
 mod docs;
 mod entry;
 mod history;
+mod metrics;
 mod options;
 mod origin;
 mod server;

@@ -107,6 +107,8 @@ struct Frames {
     plain: Option<Frame>,
     saga: Option<Frame>,
     summary: Option<Frame>,
+    /// That those who want a saga cannot have it as of this event.
+    is_unfolded: bool,
 }
 
 impl Log {
@@ -241,6 +243,12 @@ impl Tap {
     pub(super) fn try_next(&mut self) -> Option<Frame> {
         self.frames.try_recv().ok()
     }
+
+    /// That all that was handed over is taken, and more will be: where this is said after a look
+    /// at [`Hub::considered`], nothing up to there is missing.
+    pub(super) fn is_drained(&self) -> bool {
+        self.frames.is_empty() && !self.frames.is_closed()
+    }
 }
 
 impl Drop for Tap {
@@ -297,6 +305,12 @@ impl Shared {
 impl Slot {
     /// Whether the slot stays.
     fn hand_over(&self, frames: &Frames) -> bool {
+        let wants_a_saga = matches!(self.wants, Wants::Saga | Wants::Summary);
+        if wants_a_saga && frames.is_unfolded && frames.event.position > self.since {
+            // Let go after what it was handed before: it may come back to this event, never
+            // past it.
+            return !self.wants.wants(&frames.event);
+        }
         let frame = match self.wants {
             Wants::Events(_) => &frames.plain,
             Wants::Saga => &frames.saga,
@@ -376,24 +390,27 @@ impl Reader {
 
     async fn frames(&mut self, event: Arc<RecordedEvent>, wanted: Wanted) -> Option<Frames> {
         let plain = wanted.event.then(|| self.log.event(&event));
-        let (mut saga, mut summary) = (None, None);
+        let (mut saga, mut summary, mut is_unfolded) = (None, None, false);
         if wanted.saga || wanted.summary {
             match self.see(&event, wanted).await {
                 Ok(shown) => (saga, summary) = shown,
-                // Its row in the view stands still too, and says so.
-                Err(error) => tracing::error!(
-                    stream = %event.stream,
-                    error = &error as &dyn std::error::Error,
-                    "a saga cannot be shown to those who watch it"
-                ),
+                Err(error) => {
+                    is_unfolded = true;
+                    tracing::error!(
+                        stream = %event.stream,
+                        error = &error as &dyn std::error::Error,
+                        "a saga cannot be shown to those who watch it: they are let go"
+                    );
+                }
             }
         }
-        let some = plain.is_some() || saga.is_some() || summary.is_some();
+        let some = plain.is_some() || saga.is_some() || summary.is_some() || is_unfolded;
         some.then_some(Frames {
             event,
             plain,
             saga,
             summary,
+            is_unfolded,
         })
     }
 
@@ -411,6 +428,28 @@ impl Reader {
         let frame =
             |json: Option<Bytes>, is_last| json.map(|json| self.log.saga(event, &json, is_last));
         Ok((frame(seen.whole, seen.is_ended), frame(seen.summary, false)))
+    }
+}
+
+#[cfg(test)]
+impl Hub {
+    /// As the reader hands over a frame of the log.
+    pub(super) fn hand_over_for_test(&self, frame: Frame, event: Arc<RecordedEvent>) {
+        let mut shared = self.shared();
+        shared.considered = frame.position;
+        shared.hand_over(&Frames {
+            event,
+            plain: Some(frame),
+            saga: None,
+            summary: None,
+            is_unfolded: false,
+        });
+    }
+
+    /// As where the reader ends, and one after it has come to `considered`.
+    pub(super) fn begin_anew_for_test(self: &Arc<Self>, considered: Position) {
+        drop(Closing(Arc::downgrade(self)));
+        self.shared().considered = considered;
     }
 }
 

@@ -46,7 +46,10 @@ use self::{
     start::{Gone, Start},
     watcher::{Source, Ties, Watcher, revision_after},
 };
-use crate::{Options, history};
+use crate::{
+    Options, history,
+    metrics::{self, Kind, Open},
+};
 
 /// The media type of Server-Sent Events.
 const MEDIA_TYPE: &str = "text/event-stream";
@@ -75,6 +78,7 @@ pub(crate) fn routes(
     fold: Option<NewFold>,
     options: &Options,
 ) -> Routes {
+    metrics::describe();
     let log = Log {
         store,
         redactor,
@@ -245,7 +249,7 @@ async fn events(
     let place = watching.place()?;
     let asked = asking.start(&watching, wanted.from.as_deref()).await?;
     let at = watching.position(asked.start);
-    let ties = watching.ties(&asking, place);
+    let ties = watching.ties(&asking, place, Kind::Events);
     let mut watcher = Watcher::new(ties, Source::Log { types }, at);
     watcher.read().await.map_err(problem)?;
     Ok(watching.respond(watcher, at, asked.start, true))
@@ -265,7 +269,8 @@ async fn stream(
     watching.find(&name, &asking).await?;
     let next = revision_after(&*watching.hub.log().store, &name, at).await?;
     let source = Source::Stream { name, types, next };
-    let mut watcher = Watcher::new(watching.ties(&asking, place), source, at);
+    let ties = watching.ties(&asking, place, Kind::Stream);
+    let mut watcher = Watcher::new(ties, source, at);
     watcher.read().await.map_err(problem)?;
     Ok(watching.respond(watcher, at, asked.start, true))
 }
@@ -280,7 +285,7 @@ async fn sagas(
     let place = watching.place()?;
     let asked = asking.start(&watching, wanted.from.as_deref()).await?;
     let at = watching.position(asked.start);
-    let ties = watching.ties(&asking, place);
+    let ties = watching.ties(&asking, place, Kind::Sagas);
     let mut watcher = Watcher::new(ties, Source::Sagas { folds }, at);
     watcher.read().await.map_err(problem)?;
     Ok(watching.respond(watcher, at, asked.start, true))
@@ -308,7 +313,8 @@ async fn saga(
         fold,
         present,
     };
-    let mut watcher = Watcher::new(watching.ties(&asking, place), source, at);
+    let ties = watching.ties(&asking, place, Kind::Saga);
+    let mut watcher = Watcher::new(ties, source, at);
     let is_news = watcher.read_saga().await.map_err(problem)?;
     if !is_news && asked.is_reconnect {
         // By the standard, what tells a client that comes back not to come again.
@@ -349,13 +355,14 @@ impl Watching {
         }
     }
 
-    fn ties(&self, asking: &Asking, place: OwnedSemaphorePermit) -> Ties {
+    fn ties(&self, asking: &Asking, place: OwnedSemaphorePermit, kind: Kind) -> Ties {
         Ties {
             hub: Arc::clone(&self.hub),
             keep_alive: self.keep_alive,
             draining: asking.context.draining().clone(),
             connection: asking.cut.0.clone(),
             _place: place,
+            _open: Open::new(kind),
         }
     }
 

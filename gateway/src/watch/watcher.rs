@@ -19,7 +19,7 @@ use super::{
     frame::{self, Frame},
     hub::{Hub, Tap, Wants},
 };
-use crate::history;
+use crate::{history, metrics::Open};
 
 /// The most events of one read.
 const PAGE_EVENTS: usize = 256;
@@ -62,6 +62,8 @@ pub(super) struct Ties {
     pub(super) connection: CancellationToken,
     /// The place among all watchers.
     pub(super) _place: OwnedSemaphorePermit,
+    /// That it is counted.
+    pub(super) _open: Open,
 }
 
 /// One watcher.
@@ -252,10 +254,12 @@ impl Watcher {
 
     /// Nothing has come for a while: says how far the log has been considered.
     fn keep_alive(&mut self) {
-        // Asked before the look at the tap: what was handed over up to here is there.
+        // Asked before the look at the tap: what was handed over up to here is there, or the tap
+        // is closed by now.
         let considered = self.ties.hub.considered();
         self.take_what_waits();
-        if self.ready.is_empty() {
+        let is_drained = self.tap.as_ref().is_some_and(Tap::is_drained);
+        if self.ready.is_empty() && is_drained {
             self.at = self.at.max(considered);
             self.ready.push_back(self.considered());
         }
@@ -430,5 +434,90 @@ pub(super) async fn revision_after(
             Some(before) => from = Some(before),
             None => return Ok(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recourse_event_store::{Append, ExpectedRevision, LogId, NewEvent, memory};
+    use recourse_schema::{Catalog, Redactor};
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{metrics::Kind, watch::hub::Log};
+
+    /// A watcher of the log that has read all there is, and the log's last event.
+    async fn live(events: u64) -> (Arc<Hub>, Watcher, Arc<RecordedEvent>) {
+        let store = memory::Store::with_manual_sync(LogId(Uuid::nil()));
+        let stream = StreamName::new("thing", 1);
+        for number in 0..events {
+            let id = Uuid::from_u128(number.into());
+            let append = Append {
+                stream: stream.clone(),
+                expected: ExpectedRevision::Any,
+                events: vec![NewEvent::raw(id, "thing.changed.v1", "{}", "{}")],
+            };
+            store.append(vec![append]).await.remove(0).unwrap();
+        }
+        store.sync();
+        let last = store
+            .read_stream(&stream, None, Direction::Backward, Visibility::Durable, 1)
+            .await
+            .unwrap()
+            .remove(0);
+        let log = Log {
+            store: Arc::new(store),
+            redactor: Arc::new(Redactor::new(&Catalog::new())),
+            fold: None,
+        };
+        let hub = Arc::new(Hub::new(log, 100));
+        let ties = Ties {
+            hub: Arc::clone(&hub),
+            keep_alive: Duration::from_secs(1),
+            draining: CancellationToken::new(),
+            connection: CancellationToken::new(),
+            _place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+            _open: Open::new(Kind::Events),
+        };
+        let types = Vec::new();
+        let mut watcher = Watcher::new(ties, Source::Log { types }, Position::START);
+        while !watcher.is_live() {
+            watcher.read().await.unwrap();
+        }
+        while watcher.chunk().is_some() {}
+        (hub, watcher, last)
+    }
+
+    fn frame(number: u64) -> Frame {
+        Frame {
+            position: Position::dense(number),
+            bytes: Bytes::from(vec![b'x'; CHUNK_BYTES / 4]),
+            is_last: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_keep_alive_does_not_pass_what_waits_behind_much_that_was_seen_already() {
+        let (hub, mut watcher, last) = live(10).await;
+        // It had read further from the store, after its tap was there.
+        watcher.at = Position::dense(20);
+        for number in 11..=21 {
+            hub.hand_over_for_test(frame(number), Arc::clone(&last));
+        }
+        watcher.keep_alive();
+        let next = watcher.next().await.unwrap();
+        assert_eq!(next, frame(21).bytes);
+        assert_eq!(watcher.at(), Position::dense(21));
+    }
+
+    #[tokio::test]
+    async fn a_keep_alive_does_not_pass_what_was_never_handed_over() {
+        let (hub, mut watcher, _) = live(10).await;
+        // The tail's reader ends before the 11th event; the next one begins after it.
+        hub.begin_anew_for_test(Position::dense(11));
+        watcher.keep_alive();
+        assert_eq!(watcher.next().await, None, "it is let go");
+        assert_eq!(watcher.at(), Position::dense(10));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{Block, World, of_another_log, token};
+use super::world::{Block, POISON, World, of_another_log, token};
 
 const SAGA: &str = "/v1/sagas/00000000-0000-0000-0000-000000000001/watch";
 const STREAM: &str = "saga-00000000-0000-0000-0000-000000000001";
@@ -157,4 +157,27 @@ async fn all_sagas_are_shown_in_short_at_each_change() {
             .await,
     );
     assert_eq!(all, [(1, 1), (2, 1), (3, 2), (5, 2), (6, 1), (7, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_watches_a_saga_that_cannot_be_folded_is_let_go_before_that_and_not_led_past_it() {
+    let world = World::new();
+    happen(&world, "saga.started.v1").await;
+    let mut log = world.watch("/v1/events/watch").await;
+    let mut watchers = Vec::new();
+    for path in [SAGA, "/v1/sagas/watch"] {
+        let mut watcher = world.watch(path).await;
+        watcher.ready().await;
+        watchers.push((path, watcher));
+    }
+    happen(&world, "saga.answered.v1").await;
+    happen(&world, POISON).await;
+    happen(&world, "saga.answered.v1").await;
+    for (path, mut watcher) in watchers {
+        assert_eq!(watcher.positions().await, [3], "{path}");
+        let last = token(3);
+        let back = world.get(path, &[("last-event-id", &last)]).await;
+        assert_eq!(back.code().await, "internal", "{path}");
+    }
+    assert_eq!(log.positions().await, [3, 4, 5, 6, 7, 8]);
 }

@@ -27,6 +27,9 @@ pub(super) struct World {
     pub(super) gateway: Gateway,
 }
 
+/// The type of an event of a saga that cannot be folded.
+pub(super) const POISON: &str = "saga.poisoned.v1";
+
 /// Counts a saga's events; ended by the type that says so.
 #[derive(Default)]
 struct Counted {
@@ -41,6 +44,9 @@ impl Fold for Counted {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         if event.revision != self.events {
             return Err(format!("{} instead of {}", event.revision, self.events).into());
+        }
+        if &*event.event.event_type == POISON {
+            return Err("it cannot be folded".into());
         }
         self.events += 1;
         self.ended = &*event.event.event_type == "saga.completed.v1";
