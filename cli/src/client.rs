@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use recourse_bench::http::{self, Address, Answer, Connection};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 
 /// Longer than a server lets any request wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,19 +49,6 @@ pub(crate) enum Error {
         /// Why.
         source: serde_json::Error,
     },
-    /// The body cannot be written.
-    #[error("the request cannot be written")]
-    Request(#[source] serde_json::Error),
-}
-
-impl Error {
-    /// The stable code of the refusal, where it is one: `not-found`.
-    pub(crate) fn code(&self) -> Option<&str> {
-        match self {
-            Self::Refused(problem) => problem.code.as_deref(),
-            _ => None,
-        }
-    }
 }
 
 /// What a server says when it says no: RFC 9457, as far as a person wants it.
@@ -126,18 +113,6 @@ impl Client {
     /// What is at an address, `/v1/sagas?limit=1`.
     pub(crate) async fn get<T: DeserializeOwned>(&mut self, target: &str) -> Result<T, Error> {
         let answer = self.send("GET", target, &[], Vec::new()).await?;
-        self.read(&answer)
-    }
-
-    /// Posts a body and reads the answer.
-    pub(crate) async fn post<T: DeserializeOwned>(
-        &mut self,
-        target: &str,
-        headers: Headers<'_>,
-        body: &impl Serialize,
-    ) -> Result<T, Error> {
-        let body = serde_json::to_vec(body).map_err(Error::Request)?;
-        let answer = self.send("POST", target, headers, body).await?;
         self.read(&answer)
     }
 

@@ -7,8 +7,8 @@ use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
 use crate::{
-    backup, bench, manual, output, projections, replay, sagas, schemas, threads::Threads, up,
-    verify, watch,
+    backup, bench, manual, output, projections, replay, sagas, schemas, system::Places,
+    threads::Threads, up, verify, watch,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -68,12 +68,17 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    // Outside of the runtime: no runtime may end inside of another, and where one of these
+    // threads cannot be had, those before it do.
+    let threads = match &line.command {
+        Command::Up(_) => Some(Threads::start()?),
+        _ => None,
+    };
+    let done = runtime.block_on(async {
         match line.command {
             Command::Up(options) => {
-                let threads = Threads::start()?;
-                let served = up::run(options, threads.places()).await;
-                threads.stop();
+                let places = threads.as_ref().map_or_else(Places::here, Threads::places);
+                let served = up::run(options, places).await;
                 served.map(|()| ExitCode::SUCCESS)
             }
             Command::Watch(options) => watch::run(options).await,
@@ -88,7 +93,11 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Sagas(options) => sagas::run(options).await,
             Command::Projections(command) => projections::run(command).await,
         }
-    })
+    });
+    if let Some(threads) = threads {
+        threads.stop();
+    }
+    done
 }
 
 /// Prints what is wrong with the arguments, or the help that was asked for.

@@ -11,7 +11,6 @@
 
 mod backup;
 mod bench;
-#[allow(dead_code, reason = "the commands that talk to a server use it")]
 mod client;
 pub mod command;
 pub mod folder;
@@ -20,6 +19,7 @@ mod metrics;
 mod output;
 mod projections;
 mod replay;
+pub mod running;
 mod sagas;
 mod schemas;
 mod storage;

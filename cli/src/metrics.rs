@@ -13,6 +13,8 @@ const STORE_FSYNCS: &str = "recourse_store_fsyncs_total";
 const STORE_LOG_BYTES: &str = "recourse_store_log_bytes_total";
 /// Events appended since the store was opened.
 const STORE_EVENTS: &str = "recourse_store_events_total";
+/// How often the store could not publish its durable position since it was opened.
+const STORE_UNPUBLISHED: &str = "recourse_store_unpublished_total";
 /// Streams in the store.
 const STORE_STREAMS: &str = "recourse_store_streams";
 /// Up to which event the log was read since the start, to look for damage.
@@ -39,6 +41,10 @@ pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
     metrics::describe_counter!(STORE_FSYNCS, "every fsync of the event store");
     metrics::describe_counter!(STORE_LOG_BYTES, metrics::Unit::Bytes, "log written");
     metrics::describe_counter!(STORE_EVENTS, "events appended");
+    metrics::describe_counter!(
+        STORE_UNPUBLISHED,
+        "how often the durable position could not be written for readers in other processes"
+    );
     metrics::describe_gauge!(STORE_STREAMS, "streams in the event store");
     metrics::describe_gauge!(
         STORE_SCRUBBED,
@@ -63,8 +69,8 @@ pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
         "log an hour, at the rate of the last day"
     );
     let show = move || {
-        let shown = show(&storage, &handle);
-        async move { shown }
+        let (storage, handle) = (storage.clone(), handle.clone());
+        async move { show(&storage, &handle).await }
     };
     let operation = Operation::new("getMetrics", "Read the counters")
         .describe("In the text format of Prometheus.")
@@ -73,16 +79,17 @@ pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
     Ok(Routes::new().get("/metrics", show, operation))
 }
 
-fn show(storage: &Storage, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
+async fn show(storage: &Storage, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
     let stats = storage.store.stats();
     metrics::counter!(STORE_FSYNCS).absolute(stats.fsyncs);
     metrics::counter!(STORE_LOG_BYTES).absolute(stats.log_bytes);
     metrics::counter!(STORE_EVENTS).absolute(stats.events);
+    metrics::counter!(STORE_UNPUBLISHED).absolute(stats.unpublished);
     gauge(STORE_STREAMS, stats.streams);
     gauge(STORE_SCRUBBED, stats.scrub.position);
     gauge(STORE_SCRUB_END, stats.scrub.of);
     // What cannot be asked now keeps the figures of the last time.
-    if let Ok(report) = storage.report() {
+    if let Ok(report) = storage.read_report().await {
         gauge(STORE_SIZE, report.log.bytes);
         gauge(STORE_SIZE_EVENTS, report.log.events);
         gauge(DISK_FREE, report.disk.free_bytes);

@@ -182,12 +182,23 @@ impl Storage {
         })
     }
 
+    /// As [`Self::report`], which reads files, off the threads that serve requests.
+    ///
+    /// # Errors
+    /// As [`Self::report`].
+    pub(crate) async fn read_report(&self) -> Result<Report, StoreError> {
+        let storage = self.clone();
+        let reading = tokio::task::spawn_blocking(move || storage.report());
+        let read = reading.await;
+        read.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+    }
+
     /// `GET /v1/storage`.
     pub(crate) fn routes(&self) -> Routes {
         let storage = self.clone();
         let show = move || {
-            let report = storage.report().map(Json).map_err(Problem::from);
-            async move { report }
+            let storage = storage.clone();
+            async move { storage.read_report().await.map(Json).map_err(Problem::from) }
         };
         let operation = Operation::new("getStorage", "See how large the log is and how it grows")
             .describe(

@@ -1,10 +1,12 @@
 //! The services of Recourse, composed in one process.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
+use futures::TryFutureExt;
 use recourse_bus::{Bus, Checkpoints};
 use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
 use recourse_event_store::{EventStore, Position, RecordedEvent};
@@ -25,7 +27,7 @@ use recourse_views::{
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::types;
+use crate::{running::Running, types};
 
 /// The collections that the services keep in [`Engines::documents`].
 #[must_use]
@@ -132,6 +134,9 @@ pub enum Error {
     #[error("a service panicked")]
     Panicked(#[from] tokio::task::JoinError),
 }
+
+/// A service that runs to its end.
+type Service = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// The services, ready to run.
 pub struct System {
@@ -251,12 +256,17 @@ impl System {
         Ok(Gateway::new(options, parts)?)
     }
 
-    /// Runs the services until `shutdown`, or until one of them cannot go on: then the others
-    /// are told to end too, and the process must.
+    /// Runs the services until `shutdown`, or until one of them cannot go on: then `shutdown` is
+    /// cancelled, for the others to end too, and the process must. `running` says which have not.
     ///
     /// # Errors
     /// Why the first of them ended.
-    pub async fn run(self, shutdown: CancellationToken, places: Places) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        shutdown: CancellationToken,
+        places: Places,
+        running: Running,
+    ) -> Result<(), Error> {
         let Self {
             catalog,
             inventory,
@@ -269,31 +279,44 @@ impl System {
         let ended = |service| move |source| Error::Worker { service, source };
         let token = || shutdown.child_token();
         let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
-        let catalog = catalog.run(token());
-        services.spawn_on(
-            async move { catalog.await.map_err(ended("catalog")) },
+        let mut run = |name, place: &Handle, service: Service| {
+            let part = running.begin(name);
+            let service = async move {
+                let ended = service.await;
+                drop(part);
+                ended
+            };
+            services.spawn_on(service, place);
+        };
+        let catalog = catalog.run(token()).map_err(ended("catalog"));
+        run("catalog", &places.services, Box::pin(catalog));
+        let inventory = inventory.run(token()).map_err(ended("inventory"));
+        run("inventory", &places.services, Box::pin(inventory));
+        let orders = orders.run(token()).err_into();
+        run("orders", &places.services, Box::pin(orders));
+        let payments = payments.run(token()).err_into();
+        run("payments", &places.services, Box::pin(payments));
+        let orchestrator = orchestrator.run(token()).err_into();
+        run(
+            "saga-orchestrator",
             &places.services,
+            Box::pin(orchestrator),
         );
-        let inventory = inventory.run(token());
-        services.spawn_on(
-            async move { inventory.await.map_err(ended("inventory")) },
-            &places.services,
-        );
-        let orders = orders.run(token());
-        services.spawn_on(async move { Ok(orders.await?) }, &places.services);
-        let payments = payments.run(token());
-        services.spawn_on(async move { Ok(payments.await?) }, &places.services);
-        let orchestrator = orchestrator.run(token());
-        services.spawn_on(async move { Ok(orchestrator.await?) }, &places.services);
-        let projections = projections.run(token());
-        services.spawn_on(async move { Ok(projections.await?) }, &places.projections);
+        let projections = projections.run(token()).err_into();
+        run("projections", &places.projections, Box::pin(projections));
         let mut first = Ok(());
         while let Some(ended) = services.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(error.into()));
             // What the others say once they are told to end is not why.
-            if first.is_ok() && ended.is_err() {
-                first = ended;
+            if first.is_ok()
+                && let Err(error) = &ended
+            {
+                tracing::error!(
+                    error = error as &dyn std::error::Error,
+                    "a service cannot go on"
+                );
                 shutdown.cancel();
+                first = ended;
             }
         }
         first

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     folder::Layout,
     metrics,
+    running::Running,
     storage::{self, Storage},
     system::{Engines, Places, System},
 };
@@ -60,21 +61,47 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
             .with_context(|| format!("cannot open the data folder {}", options.data.display()))?,
     );
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
-    let served = shutdown::until_signal(drain, |stop| {
-        serve(options, places, Arc::clone(&store), stop)
-    })
-    .await;
+    let stop = CancellationToken::new();
+    let running = Running::default();
+    let parts = Parts {
+        store: Arc::clone(&store),
+        places,
+        running: running.clone(),
+    };
+    let mut serving = Box::pin(serve(options, parts, stop.clone()));
+    let served = shutdown::until_signal(drain, &stop, &mut serving).await;
+    // What runs still ends with the future that drives it.
+    let left = running.names();
+    drop(serving);
     let closed = store.close().await;
-    served?.unwrap_or(Ok(()))?;
+    ended(served?, &left)?;
     closed.context("cannot close the event store")
 }
 
-async fn serve(
-    options: Options,
-    places: Places,
+/// How it ended; an error too where something had not by then.
+fn ended(served: Option<anyhow::Result<()>>, left: &[&str]) -> anyhow::Result<()> {
+    served.unwrap_or_else(|| {
+        let left = left.join(", ");
+        Err(anyhow::anyhow!(
+            "stopped without waiting any longer for: {left}"
+        ))
+    })
+}
+
+/// What the server is made of besides its options.
+struct Parts {
     store: Arc<embedded::Store>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+    places: Places,
+    running: Running,
+}
+
+async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let Parts {
+        store,
+        places,
+        running,
+    } = parts;
+    let starting = running.begin("start");
     let (engines, system_options) = engines(&options, Arc::clone(&store)).await?;
     let clock = Arc::clone(&engines.clock);
     let system = System::assemble(engines, system_options).await?;
@@ -96,25 +123,50 @@ async fn serve(
         .await?;
     announce(gateway.address())?;
 
-    // The services end only once nobody waits for them any more.
+    drop(starting);
+
     let services_stop = CancellationToken::new();
-    let services = async {
-        let ran = system.run(services_stop.clone(), places).await;
-        // Where a service cannot go on, nothing can.
-        stop.cancel();
-        ran
-    };
+    let services = system.run(services_stop.clone(), places, running.clone());
     let serving = async {
+        let _part = running.begin("gateway");
         gateway.serve().await;
-        services_stop.cancel();
     };
     tokio::select! {
         biased;
         error = store.failed() => Err(error).context("the event store failed"),
-        (ran, (), ()) = async {
-            tokio::join!(services, serving, storage.watch(level, services_stop.clone()))
+        (ran, ()) = async {
+            tokio::join!(
+                together(services, serving, &services_stop, &stop),
+                storage.watch(level, services_stop.clone())
+            )
         } => Ok(ran?),
     }
+}
+
+/// Serves until `stop`, with the services behind it: they end only once nobody waits for them any
+/// more. Where one of them cannot go on (`services_stop` is cancelled then), nothing can, and the
+/// gateway is told at once, not when the last of the others has ended.
+async fn together<E>(
+    services: impl Future<Output = Result<(), E>>,
+    serving: impl Future<Output = ()>,
+    services_stop: &CancellationToken,
+    stop: &CancellationToken,
+) -> Result<(), E> {
+    let services = async {
+        let ran = services.await;
+        services_stop.cancel();
+        ran
+    };
+    let serving = async {
+        serving.await;
+        services_stop.cancel();
+    };
+    let failing = async {
+        services_stop.cancelled().await;
+        stop.cancel();
+    };
+    let (ran, (), ()) = tokio::join!(services, serving, failing);
+    ran
 }
 
 async fn engines(
@@ -163,4 +215,53 @@ fn announce(address: std::net::SocketAddr) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "Recourse is serving at http://{address}")?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_cannot_go_on_stops_the_gateway_before_the_others_have_ended() {
+        let (services_stop, stop) = (CancellationToken::new(), CancellationToken::new());
+        let services = async {
+            // One has failed, and the others are long in ending.
+            services_stop.cancel();
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            Err("a service ended")
+        };
+        let begun = tokio::time::Instant::now();
+        let mut stopped_after = None;
+        let serving = async {
+            stop.cancelled().await;
+            stopped_after = Some(begun.elapsed());
+        };
+        let ran = together(services, serving, &services_stop, &stop).await;
+        assert_eq!(ran, Err("a service ended"));
+        assert_eq!(stopped_after, Some(Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_end_once_nobody_waits_for_them_any_more() {
+        let (services_stop, stop) = (CancellationToken::new(), CancellationToken::new());
+        let services = async {
+            services_stop.cancelled().await;
+            assert!(stop.is_cancelled());
+            Ok::<(), ()>(())
+        };
+        let serving = async {
+            stop.cancelled().await;
+            assert!(!services_stop.is_cancelled());
+        };
+        let asked = async { stop.cancel() };
+        let (ran, ()) = tokio::join!(together(services, serving, &services_stop, &stop), asked);
+        ran.unwrap();
+    }
+
+    #[test]
+    fn an_end_that_does_not_wait_for_all_is_a_failure_that_names_what_was_left() {
+        ended(Some(Ok(())), &[]).unwrap();
+        let error = ended(None, &["gateway", "payments"]).unwrap_err();
+        assert!(error.to_string().ends_with("gateway, payments"), "{error}");
+    }
 }

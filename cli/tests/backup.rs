@@ -22,7 +22,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 use recourse::folder::Layout;
@@ -81,9 +80,7 @@ fn wait_for_a_checkpoint(data: &Path) {
             .await
             .unwrap()
             .is_none()
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        {}
     });
 }
 

@@ -29,7 +29,10 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
-use recourse::system::{self, Engines, Places, System};
+use recourse::{
+    running,
+    system::{self, Engines, Places, System},
+};
 use recourse_bench::{
     acknowledged::{Acknowledged, Writer},
     verify::{self, BookView, Projected, View},
@@ -337,7 +340,11 @@ impl World {
             .unwrap();
         *self.front.gateway.lock().unwrap() = Some(gateway);
         let mut process = JoinSet::new();
-        process.spawn(system.run(CancellationToken::new(), Places::here()));
+        process.spawn(system.run(
+            CancellationToken::new(),
+            Places::here(),
+            running::Running::default(),
+        ));
         let mut running = Running {
             process,
             second_orchestrator: JoinSet::new(),

@@ -10,13 +10,13 @@ use recourse_service::{
     Clock, Problem,
     contract::{Answer, Operation, Routes},
     errors,
-    http::Query,
+    http::{NoParameters, Query},
     page::Page,
     position,
     readiness::Health,
 };
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::projections::Progress;
 
@@ -79,10 +79,6 @@ enum Status {
     /// It stands still.
     Down,
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct NoParameters {}
 
 async fn list(
     State(service): State<Arc<Service>>,

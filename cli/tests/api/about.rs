@@ -1,5 +1,7 @@
 //! What the server says of itself, and whom it talks to.
 
+use std::{collections::BTreeSet, io::Write, net::TcpStream};
+
 use crate::{
     client::exchange,
     server::{Shared, product},
@@ -51,6 +53,47 @@ fn metrics_count_what_the_store_does() {
         .send()
         .expect(201);
     assert!(events() > before);
+}
+
+#[test]
+fn every_metric_is_on_the_page_of_metrics_and_no_other() {
+    let shown = SHARED.server().get("/metrics").send().expect(200).text;
+    let shown: BTreeSet<&str> = shown
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let page = include_str!("../../../docs/metrics.md");
+    let told: BTreeSet<&str> = page
+        .split('`')
+        .filter(|word| word.starts_with("recourse_"))
+        .collect();
+    assert_eq!(shown, told);
+}
+
+#[test]
+fn open_watchers_are_counted_by_what_they_watch() {
+    let server = SHARED.server();
+    let open = || -> u64 {
+        let metrics = server.get("/metrics").send().expect(200);
+        let mut lines = metrics.text.lines();
+        let of = "recourse_watchers{kind=\"stream\"} ";
+        lines
+            .find_map(|line| line.strip_prefix(of))
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    server
+        .put("a-watched", &product("Tea", 1))
+        .send()
+        .expect(201);
+    assert_eq!(open(), 0);
+    let mut watcher = TcpStream::connect(server.address()).unwrap();
+    let request = "GET /v1/streams/product-a-watched/watch HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    watcher.write_all(request.as_bytes()).unwrap();
+    while open() != 1 {}
+    drop(watcher);
+    while open() != 0 {}
 }
 
 #[test]

@@ -21,28 +21,27 @@ pub async fn signal() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Runs `work` until it ends by itself or, asked to stop by a signal, has drained. `work` is
-/// given the token that says so. A second signal, or `drain_timeout` after the first, ends the
-/// wait: `None`.
+/// Runs `work` until it ends by itself or, asked to stop, has drained. A signal asks, or `work`
+/// itself where it cannot go on; `stop` says so to all of it. A second signal, or
+/// `drain_timeout` after the first word, ends the wait: `None`, and `work` is where it was.
 ///
 /// # Errors
 /// Where the signals cannot be listened to.
-pub async fn until_signal<F: Future>(
+pub async fn until_signal<F: Future + Unpin>(
     drain_timeout: Duration,
-    work: impl FnOnce(CancellationToken) -> F,
+    stop: &CancellationToken,
+    work: &mut F,
 ) -> std::io::Result<Option<F::Output>> {
-    let token = CancellationToken::new();
-    let work = work(token.clone());
-    tokio::pin!(work);
     tokio::select! {
         biased;
-        output = &mut work => return Ok(Some(output)),
+        output = &mut *work => return Ok(Some(output)),
         asked = signal() => asked?,
+        () = stop.cancelled() => {}
     }
-    token.cancel();
+    stop.cancel();
     tokio::select! {
         biased;
-        output = &mut work => Ok(Some(output)),
+        output = work => Ok(Some(output)),
         asked = signal() => { asked?; Ok(None) }
         () = tokio::time::sleep(drain_timeout) => {
             tracing::warn!(drain_timeout_ms = drain_timeout.as_millis(), "stopping without the rest");
@@ -71,7 +70,23 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_ends_by_itself_needs_no_signal() {
-        let ended = until_signal(Duration::from_secs(1), |_| async { 7 }).await;
+        let stop = CancellationToken::new();
+        let mut work = Box::pin(async { 7 });
+        let ended = until_signal(Duration::from_secs(1), &stop, &mut work).await;
         assert_eq!(ended.unwrap(), Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_stops_itself_has_no_longer_than_who_is_asked_to() {
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let mut work = Box::pin(async move {
+            stopping.cancel();
+            std::future::pending::<()>().await;
+        });
+        let begun = tokio::time::Instant::now();
+        let ended = until_signal(Duration::from_secs(3), &stop, &mut work).await;
+        assert_eq!(ended.unwrap(), None);
+        assert_eq!(begun.elapsed(), Duration::from_secs(3));
     }
 }

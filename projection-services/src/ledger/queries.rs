@@ -13,7 +13,7 @@ use recourse_service::{
     Problem,
     contract::{Operation, Routes},
     errors,
-    http::Query,
+    http::{NoParameters, Query},
     page::{self, Limit, Page},
     position,
 };
@@ -147,10 +147,6 @@ impl Entry {
         }
     }
 }
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct NoParameters {}
 
 async fn accounts(
     State(service): State<Arc<Service>>,

@@ -204,6 +204,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// The query of an address that takes no parameters: `Query(NoParameters {})` refuses any.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoParameters {}
+
 /// The one id in a path that names something that exists. What is not well-formed names
 /// nothing: 404 `not-found`.
 #[derive(Clone, Copy, Debug)]
