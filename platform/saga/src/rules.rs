@@ -43,6 +43,8 @@ pub enum Rule {
     PivotIsNotSkipped,
     /// A retry looks up first.
     RetryLooksUpFirst,
+    /// The answer to a later attempt closes the earlier ones.
+    RetryClosesTheEarlier,
     /// A pause records answers and sends nothing.
     PauseSendsNothing,
     /// Deadlines stand still while a saga is paused.
@@ -51,7 +53,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::UndoGoesToTheUnanswered,
         Self::UndoInReverseOrder,
         Self::EndWaitsForEveryAnswer,
@@ -72,6 +74,7 @@ impl Rule {
         Self::SkipUndoesFirst,
         Self::PivotIsNotSkipped,
         Self::RetryLooksUpFirst,
+        Self::RetryClosesTheEarlier,
         Self::PauseSendsNothing,
         Self::PauseStopsTime,
     ];
@@ -87,6 +90,7 @@ impl Rule {
                 | Self::SkipUndoesFirst
                 | Self::PivotIsNotSkipped
                 | Self::RetryLooksUpFirst
+                | Self::RetryClosesTheEarlier
                 | Self::PauseSendsNothing
                 | Self::PauseStopsTime
         )
@@ -132,6 +136,7 @@ impl Rule {
             }
             Self::PivotIsNotSkipped => "the pivot cannot be skipped",
             Self::RetryLooksUpFirst => "a retry looks up first",
+            Self::RetryClosesTheEarlier => "the answer to a later attempt closes the earlier ones",
             Self::PauseSendsNothing => "a pause records answers and sends nothing",
             Self::PauseStopsTime => "deadlines stand still while a saga is paused",
         }

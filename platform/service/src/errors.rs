@@ -205,11 +205,11 @@ pub const STORE_FULL: Code = Code::new(
 )
 .retryable();
 
-/// The disk is nearly full: no new orders are taken.
+/// The disk is nearly full: no new orders and returns are taken.
 pub const STORAGE_LOW: Code = Code::new(
     "storage-low",
     503,
-    "The disk is nearly full: no new orders are taken",
+    "The disk is nearly full: no new orders and returns are taken",
     include_str!("../../../docs/errors/storage-low.md"),
 )
 .retryable();

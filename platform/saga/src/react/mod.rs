@@ -280,11 +280,10 @@ impl Reaction<'_> {
                 commands: Vec::new(),
             }));
         }
-        if is_lost && (sent.attempt < step.max_attempts() || sent.look_now) {
+        if is_lost && sent.attempt < step.max_attempts() {
             return self.resend(sent, step).map(|event| vec![event]);
         }
-        // What an operator has looked up gets its time anew.
-        let fails = (before_pivot && !sent.look_now)
+        let fails = before_pivot
             || (forward
                 && step.plan.kind != Kind::Closing
                 && self.state.turned_back().is_none()
