@@ -54,7 +54,7 @@ pub enum Event {
     /// An operator let it go on, from a pause or from being parked.
     #[serde(rename = "saga.resumed.v1")]
     Resumed(Resumed),
-    /// An operator had what is not answered, or was refused, sent again.
+    /// An operator had what was refused sent again, and what is not answered looked up.
     #[serde(rename = "saga.retried.v1")]
     Retried(Retried),
     /// An operator wants a step, or its way back, left out: what the step may have done is
@@ -258,7 +258,7 @@ pub struct Answered {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_moot: bool,
     /// Earlier attempts at the same that are open: their target has passed them, so they never
-    /// take effect any more.
+    /// take effect any more. Written once, and read still: no two attempts are open together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closes: Vec<Uuid>,
     /// When the next attempt is sent, where it was refused for now.

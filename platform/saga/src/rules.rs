@@ -43,8 +43,6 @@ pub enum Rule {
     PivotIsNotSkipped,
     /// A retry looks up first.
     RetryLooksUpFirst,
-    /// The answer to a later attempt closes the earlier ones.
-    RetryClosesTheEarlier,
     /// A pause records answers and sends nothing.
     PauseSendsNothing,
     /// Deadlines stand still while a saga is paused.
@@ -53,7 +51,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 22] = [
         Self::UndoGoesToTheUnanswered,
         Self::UndoInReverseOrder,
         Self::EndWaitsForEveryAnswer,
@@ -74,7 +72,6 @@ impl Rule {
         Self::SkipUndoesFirst,
         Self::PivotIsNotSkipped,
         Self::RetryLooksUpFirst,
-        Self::RetryClosesTheEarlier,
         Self::PauseSendsNothing,
         Self::PauseStopsTime,
     ];
@@ -90,7 +87,6 @@ impl Rule {
                 | Self::SkipUndoesFirst
                 | Self::PivotIsNotSkipped
                 | Self::RetryLooksUpFirst
-                | Self::RetryClosesTheEarlier
                 | Self::PauseSendsNothing
                 | Self::PauseStopsTime
         )
@@ -136,7 +132,6 @@ impl Rule {
             }
             Self::PivotIsNotSkipped => "the pivot cannot be skipped",
             Self::RetryLooksUpFirst => "a retry looks up first",
-            Self::RetryClosesTheEarlier => "the answer to a later attempt closes the earlier ones",
             Self::PauseSendsNothing => "a pause records answers and sends nothing",
             Self::PauseStopsTime => "deadlines stand still while a saga is paused",
         }

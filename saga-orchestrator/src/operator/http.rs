@@ -1,6 +1,6 @@
 //! `POST /v1/sagas/{id}/actions`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::State,
@@ -148,7 +148,6 @@ impl ActionBody {
             (Name::Compensate, None) => Ok(Action::Compensate),
             (Name::Retry, step) => Ok(Action::Retry {
                 step: step.as_deref().map(Arc::from),
-                answered: BTreeSet::new(),
             }),
             (Name::Skip, Some(step)) => Ok(Action::Skip {
                 step: step.as_str().into(),

@@ -1,9 +1,9 @@
 //! What operators do to sagas: previewed, then written at the revision that was previewed.
 //!
 //! ```text
-//! request ─▶ load the saga ─▶ look up (retry) ─▶ act ─┬▶ dry run: the plan
-//!                ▲ somebody was first ──┐             └▶ append ─▶ durable ─▶ the plan, written
-//!                └──────────────────────┘                            └▶ the orchestrator reloads it
+//! request ─▶ load the saga ─▶ act ─┬▶ dry run: the plan
+//!                ▲                 └▶ append ─▶ durable ─▶ the plan, written
+//!                └ somebody was first ┘   └▶ the orchestrator reloads it
 //! ```
 //!
 //! The saga's stream is all there is: whoever drives it learns of the action by the revision,
@@ -12,7 +12,7 @@
 pub(crate) mod http;
 mod plan;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use recourse_event_store::{
     AppendError, Direction, EventStore, Position, RecordedEvent, StoreError, StreamName,
@@ -26,7 +26,6 @@ use uuid::Uuid;
 use crate::{
     errors::ACTION_NOT_POSSIBLE,
     live::{ClientCommand, Live, LiveError},
-    lookup::{self, Found},
 };
 
 pub(crate) use plan::Plan;
@@ -110,9 +109,8 @@ impl Actions {
             if order.command.is_some() {
                 preconditions.require(Some(revision))?;
             }
-            let action = self.looked_up(saga, &live.state, &order.action).await?;
             let now = self.clock.now();
-            let events = match act(&definition, &live.state, &action, &order.by, now) {
+            let events = match act(&definition, &live.state, &order.action, &order.by, now) {
                 Ok(events) => events,
                 Err(ActError::NotPossible(why)) => {
                     return Err(Problem::new(ACTION_NOT_POSSIBLE).detail(why));
@@ -125,7 +123,8 @@ impl Actions {
                     after.apply(event, now);
                 }
                 return Ok(Done {
-                    plan: Plan::of(&events, &after),
+                    plan: Plan::of(&definition, &events, &after)
+                        .map_err(|error| unexpected(saga, &error))?,
                     revision,
                     position: live.position,
                     replayed: false,
@@ -151,7 +150,8 @@ impl Actions {
                     let _ = self.moved.send(saga).await;
                     self.store.wait_durable(position).await?;
                     return Ok(Done {
-                        plan: Plan::of(&plan, &live.state),
+                        plan: Plan::of(&definition, &plan, &live.state)
+                            .map_err(|error| unexpected(saga, &error))?,
                         revision: live.state.revision().unwrap_or_default(),
                         position,
                         replayed: false,
@@ -171,21 +171,14 @@ impl Actions {
 
     /// The saga, once all of what is known of it is durable.
     async fn load(&self, saga: Uuid) -> Result<Saga, Problem> {
-        let find = |hash: &str| {
-            let mut definitions = self.definitions.iter();
-            definitions.find(|its| its.hash() == hash).map(Arc::clone)
-        };
-        let live = match Live::load(&*self.store, saga, find).await {
+        let live = match Live::load(&*self.store, saga, |hash| self.of_hash(hash)).await {
             Ok(Some(live)) => live,
             Ok(None) => return Err(Problem::new(errors::NOT_FOUND)),
             Err(LiveError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(unexpected(saga, &error)),
         };
         self.store.wait_durable(live.position).await?;
-        let Some(definition) = live.definition.clone() else {
-            let why = "the saga began with a version of its definition that is not here";
-            return Err(Problem::new(ACTION_NOT_POSSIBLE).detail(why));
-        };
+        let definition = self.definition(&live.state)?;
         let revision = live.state.revision().unwrap_or_default();
         Ok(Saga {
             live,
@@ -194,37 +187,8 @@ impl Actions {
         })
     }
 
-    /// The action with what its target's streams say, where it must know.
-    async fn looked_up(
-        &self,
-        saga: Uuid,
-        state: &State,
-        action: &Action,
-    ) -> Result<Action, Problem> {
-        let Action::Retry { step, .. } = action else {
-            return Ok(action.clone());
-        };
-        let mut answered = BTreeSet::new();
-        for sent in state.to_retry(step.as_deref()) {
-            if !sent.is_open() {
-                continue;
-            }
-            match lookup::of_sent(&*self.store, saga, sent).await {
-                Ok(Found::Answered(..)) => {
-                    answered.insert(sent.id);
-                }
-                Ok(Found::Lost | Found::Waiting) => {}
-                Err(lookup::LookupError::Store(error)) => return Err(error.into()),
-                Err(error) => return Err(unexpected(saga, &error)),
-            }
-        }
-        Ok(Action::Retry {
-            step: step.clone(),
-            answered,
-        })
-    }
-
-    /// What came of the same command when it came first.
+    /// What came of the same command when it came first: what was answered then, however the
+    /// saga stands by now.
     async fn done_before(
         &self,
         saga: Uuid,
@@ -233,7 +197,7 @@ impl Actions {
         let stream = Definition::stream(saga);
         let mut state = State::new(saga);
         let mut written: Vec<Event> = Vec::new();
-        let mut at = None;
+        let mut after = None;
         for event in self.all(&stream).await? {
             let (metadata, happened) = read(&event).map_err(|error| unexpected(saga, &error))?;
             state.apply(&happened, metadata.recorded_at);
@@ -242,21 +206,37 @@ impl Actions {
                     return Err(Problem::new(errors::IDEMPOTENCY_KEY_REUSED));
                 }
                 written.push((*happened).clone());
-                at = Some(event.position);
-            } else if at.is_some() {
-                at = at.max(Some(event.position));
+                after = Some((state.clone(), event.position));
+            } else if after.is_some() {
+                // One command writes its events in one append.
+                break;
             }
         }
-        let Some(position) = at else {
+        let Some((after, position)) = after else {
             return Ok(None);
         };
         self.store.wait_durable(position).await?;
+        let definition = self.definition(&after)?;
         Ok(Some(Done {
-            plan: Plan::of(&written, &state),
-            revision: state.revision().unwrap_or_default(),
+            plan: Plan::of(&definition, &written, &after)
+                .map_err(|error| unexpected(saga, &error))?,
+            revision: after.revision().unwrap_or_default(),
             position,
             replayed: true,
         }))
+    }
+
+    /// The definition that a saga began with.
+    fn definition(&self, state: &State) -> Result<Arc<Definition>, Problem> {
+        self.of_hash(state.definition_hash()).ok_or_else(|| {
+            let why = "the saga began with a version of its definition that is not here";
+            Problem::new(ACTION_NOT_POSSIBLE).detail(why)
+        })
+    }
+
+    fn of_hash(&self, hash: &str) -> Option<Arc<Definition>> {
+        let mut definitions = self.definitions.iter();
+        definitions.find(|its| its.hash() == hash).map(Arc::clone)
     }
 
     async fn all(&self, stream: &StreamName) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {

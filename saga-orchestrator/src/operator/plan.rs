@@ -1,7 +1,7 @@
 //! What an action does to a saga, typed and in words.
 
 use recourse_event_store::{StreamName, typed};
-use recourse_saga::{Direction, Event, Part, SentCommand, SkipResult, State, Status};
+use recourse_saga::{Definition, Direction, Event, Part, SentCommand, SkipResult, State, Status};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -87,7 +87,14 @@ impl PlannedCommand {
 
 impl Plan {
     /// The plan of these events; `after` is the saga with them.
-    pub(crate) fn of(events: &[Event], after: &State) -> Self {
+    ///
+    /// # Errors
+    /// Where the act after everything is undone cannot be written.
+    pub(crate) fn of(
+        definition: &Definition,
+        events: &[Event],
+        after: &State,
+    ) -> Result<Self, typed::Error> {
         let commands: Vec<&SentCommand> = events.iter().flat_map(Event::commands).collect();
         let goes_back = after.turned_back().is_some() || after.is_reversing();
         let is_sent = |part: &Part| {
@@ -100,23 +107,32 @@ impl Plan {
             after.remaining()
         };
         then.retain(|part| !is_sent(part));
+        let mut closes = if goes_back && !after.is_ended() {
+            definition.closing_act(after)?
+        } else {
+            Vec::new()
+        };
+        closes.retain(|part| !is_sent(part));
+        let planned = |event| planned(event, after);
         let events: Vec<PlannedEvent> = events.iter().map(planned).collect();
         let sends: Vec<PlannedCommand> = commands.into_iter().map(Into::into).collect();
         let mut words: Vec<String> = events.iter().map(|event| event.words.clone()).collect();
         words.extend(sends.iter().map(PlannedCommand::words));
         let follows = if goes_back { "then undoes" } else { "then" };
         words.extend(then.iter().map(|part| format!("{follows} {part}")));
-        Self {
+        words.extend(closes.iter().map(|part| format!("then {part}")));
+        then.extend(closes);
+        Ok(Self {
             status: after.status(),
             events,
             sends,
             then,
             words,
-        }
+        })
     }
 }
 
-fn planned(event: &Event) -> PlannedEvent {
+fn planned(event: &Event, after: &State) -> PlannedEvent {
     let event_type = match typed::encode(event) {
         Ok((event_type, _)) => event_type,
         // Every event of a saga has been written by the same function.
@@ -124,18 +140,31 @@ fn planned(event: &Event) -> PlannedEvent {
     };
     PlannedEvent {
         event_type,
-        words: words(event),
+        words: words(event, after),
     }
 }
 
-fn words(event: &Event) -> String {
+fn words(event: &Event, after: &State) -> String {
     match event {
         Event::Paused(_) => "the saga stands still: it records answers and sends nothing".into(),
+        Event::Resumed(resumed) if resumed.stays_paused => {
+            "the saga is parked no more, and stays paused".into()
+        }
         Event::Resumed(resumed) => format!(
             "the saga goes on, with every deadline {} ms later",
             resumed.stood_still_ms
         ),
-        Event::Retried(_) => "what is not answered or was refused is sent again".into(),
+        Event::Retried(retried) if retried.looks_up.is_empty() => {
+            "what was refused is sent again".into()
+        }
+        Event::Retried(retried) => {
+            let sent = retried.looks_up.iter().filter_map(|id| after.command(*id));
+            let parts: Vec<String> = sent.map(|sent| sent.part().to_string()).collect();
+            format!(
+                "what became of {} is looked up; it is sent again where it can never take effect any more",
+                parts.join(", ")
+            )
+        }
         Event::SkipRequested(requested) => {
             let what = match requested.direction {
                 Direction::Do => "",

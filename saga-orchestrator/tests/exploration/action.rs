@@ -26,6 +26,7 @@ pub enum Action {
     Call(Operation, Fate),
     LateArrives(Uuid),
     Overdue(Uuid, String),
+    Look(Uuid, String),
     Resend(Uuid, String),
     Deadline,
     TimePasses,
@@ -84,6 +85,7 @@ impl fmt::Display for Action {
             }
             Self::LateArrives(_) => f.write_str("the late request arrives"),
             Self::Overdue(_, of) => write!(f, "{of} is overdue"),
+            Self::Look(_, of) => write!(f, "what became of {of} is looked up"),
             Self::Resend(_, of) => write!(f, "the wait to send {of} again is over"),
             Self::Deadline => f.write_str("the deadline passes"),
             Self::TimePasses => f.write_str("time passes"),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     action::{Action, Operator, name, words},
     calls::fates,
-    checks::{check_attention, check_end, check_money, check_stock},
+    checks::{check_attention, check_end, check_money, check_standstill, check_stock},
     participants::{LoggedAnswer, Shared},
     provider::{Fate, Provider, Verdict},
     rules::{Habit, Without},
@@ -76,8 +76,14 @@ impl Model for Orders {
             inputs_are_read || self.without == Without::Habit(Habit::TimersWaitForInputs);
         if inputs_are_read {
             for (_, timer) in world.saga.timers() {
-                if let Timer::Resend(command) = timer {
-                    actions.push(Action::Resend(command, name(world, command)));
+                match timer {
+                    Timer::Resend(command) => {
+                        actions.push(Action::Resend(command, name(world, command)));
+                    }
+                    Timer::Overdue(command) if looks_now(world, command) => {
+                        actions.push(Action::Look(command, name(world, command)));
+                    }
+                    Timer::Overdue(_) | Timer::Deadline => {}
                 }
             }
         }
@@ -148,6 +154,10 @@ impl Model for Orders {
                 next.budget.timeouts -= 1;
                 return Ok(is_some.then_some(next));
             }
+            Action::Look(command, _) => {
+                let is_some = self.overdue(&mut next, *command)?;
+                return Ok(is_some.then_some(next));
+            }
             Action::Resend(command, _) => {
                 let events = self.react(&next, Input::BackoffOver { command: *command })?;
                 self.append(&mut next, &events)?;
@@ -190,7 +200,7 @@ impl Model for Orders {
         self.count(world);
         match world.saga.status() {
             Status::NeedsAttention if world.refused_for_good || !world.saga.skips().is_empty() => {
-                Ok(())
+                check_standstill(world)
             }
             Status::NeedsAttention => {
                 Err("it needs attention though nothing was refused for good".to_owned())
@@ -198,6 +208,12 @@ impl Model for Orders {
             status => Err(format!("it stands still and says {}", status.as_str())),
         }
     }
+}
+
+/// Whether an operator has a command looked up at once.
+fn looks_now(world: &World, command: Uuid) -> bool {
+    let sent = world.saga.command(command);
+    sent.is_some_and(|sent| sent.look_now)
 }
 
 /// That nothing more happens unless somebody does something new.
@@ -297,7 +313,7 @@ impl Orders {
         }
         for timer in self.timers(world) {
             match timer {
-                Timer::Overdue(command) if budget.timeouts > 0 => {
+                Timer::Overdue(command) if budget.timeouts > 0 && !looks_now(world, command) => {
                     actions.push(Action::Overdue(command, name(world, command)));
                 }
                 Timer::Deadline if budget.deadlines > 0 => actions.push(Action::Deadline),
@@ -322,6 +338,7 @@ impl Orders {
             let resumed = Event::Resumed(Resumed {
                 by: by(),
                 stood_still_ms: 0,
+                stays_paused: false,
                 deadline_at: None,
                 commands: Vec::new(),
             });
@@ -340,22 +357,7 @@ impl Orders {
                 step: Arc::clone(step),
                 result: SkipResult::Left,
             },
-            Operator::Retry => {
-                let open = world.saga.to_retry(None);
-                let answered = open
-                    .iter()
-                    .map(|sent| sent.id)
-                    .filter(|command| world.is_answered(*command))
-                    .filter(|command| {
-                        let sent = world.saga.command(*command);
-                        sent.is_some_and(|sent| sent.outcome.is_none())
-                    })
-                    .collect();
-                recourse_saga::Action::Retry {
-                    step: None,
-                    answered,
-                }
-            }
+            Operator::Retry => recourse_saga::Action::Retry { step: None },
         };
         let (definition, saga) = (&self.definition, &world.saga);
         let events = match act_under(self.rules(), definition, saga, &action, &by(), NOW) {
@@ -391,7 +393,6 @@ impl Orders {
     }
 
     fn append(&self, world: &mut World, events: &[Event]) -> Result<(), String> {
-        let is_retry = matches!(events, [Event::Retried(_)]);
         let is_operator = events.iter().any(|event| event.by().is_some());
         for sent in events.iter().flat_map(Event::commands) {
             if world.saga.is_paused() && !is_operator {
@@ -407,18 +408,13 @@ impl Orders {
             let may_take_effect = |earlier: &&recourse_saga::Sent| {
                 (&earlier.step, &earlier.item, earlier.direction)
                     == (&sent.step, &sent.item, sent.direction)
-                    && if is_retry {
-                        // What is not answered is sent once more, and what is, is not.
-                        world.is_answered(earlier.id) && earlier.outcome.is_none()
-                    } else {
-                        !world.is_answered(earlier.id)
-                            && !world.is_lost(earlier.id)
-                            && !earlier.superseded
-                    }
+                    && earlier.outcome.is_none()
+                    && !world.is_lost(earlier.id)
+                    && !earlier.superseded
             };
             if let Some(earlier) = world.saga.commands().iter().find(may_take_effect) {
                 let name = name(world, earlier.id);
-                return Err(if is_retry {
+                return Err(if world.is_answered(earlier.id) {
                     format!("{name} is asked again though it is answered")
                 } else {
                     format!("{name} is asked again while it may still take effect")

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use recourse_event_store::{EventStore, memory};
 use recourse_saga::{Answer, AttentionNeeded, Event, Status};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
     engines::{Rows, Watched, When},
     time::writing,
-    world::{LOG, World, quiet},
+    world::{LOG, World, ask, quiet},
 };
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -157,6 +158,40 @@ async fn what_cannot_be_looked_up_for_one_saga_costs_another_of_its_batch_nothin
         world.play_to_the_end(saga).await;
         assert_eq!(world.state(saga).await.status(), Status::Completed);
     }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_ends_with_the_act_after_everything_is_undone() {
+    let world = World::new();
+    let running = world.start(&Rows::default()).await;
+    let saga = world.place(1).await;
+    quiet().await;
+    world.play(saga).await;
+    quiet().await;
+    let body = r#"{"action": "compensate", "reason": "it must", "dry_run": true}"#;
+    let routes = running.routes.clone();
+    let (status, _, plan) = ask(routes, saga, "preview", body.to_owned()).await;
+    assert_eq!(status, 200, "{plan}");
+    let last = |name: &str| plan[name].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(last("then"), json!({"step": "reject-order"}));
+    assert_eq!(last("words"), json!("then reject-order"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_action_is_answered_as_it_was_however_the_saga_went_on() {
+    let world = World::new();
+    let running = world.start(&Rows::default()).await;
+    let saga = world.place(1).await;
+    quiet().await;
+    let body = r#"{"action": "retry", "reason": "it must"}"#;
+    let retry = || ask(running.routes.clone(), saga, "once", body.to_owned());
+    let first = retry().await;
+    assert_eq!(first.0, 200, "{first:?}");
+    world.play_to_the_end(saga).await;
+    assert!(world.state(saga).await.is_ended());
+    assert_eq!(retry().await, first);
     running.stop().await.unwrap();
 }
 

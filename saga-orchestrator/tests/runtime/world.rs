@@ -16,6 +16,7 @@ use recourse_saga::{Answer, Definition, Event, Sent, State, commands_of, saga_id
 use recourse_saga_orchestrator::{Error, IN_FLIGHT, Options, Orchestrator, fulfilment};
 use recourse_service::clock::{Clock, TokioClock};
 use recourse_views::documents::Documents;
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -159,13 +160,24 @@ pub async fn act(routes: Router, saga: Uuid, action: &str) -> u16 {
         ""
     };
     let body = format!("{{\"action\": \"{action}\", \"reason\": \"it must\"{step}}}");
+    ask(routes, saga, action, body).await.0
+}
+
+/// What an operator asks under a key; the status of the answer, its tag and its body.
+pub async fn ask(routes: Router, saga: Uuid, key: &str, body: String) -> (u16, String, Value) {
     let request = Request::post(format!("/v1/sagas/{saga}/actions"))
         .header("content-type", "application/json")
         .header("if-match", "*")
-        .header("idempotency-key", action)
+        .header("idempotency-key", key)
         .body(Body::from(body))
         .unwrap();
-    routes.oneshot(request).await.unwrap().status().as_u16()
+    let answer = routes.oneshot(request).await.unwrap();
+    let tag = answer.headers().get("etag");
+    let tag = tag.map_or(String::new(), |tag| tag.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+    let body = serde_json::from_slice(&body.unwrap()).unwrap();
+    (status, tag, body)
 }
 
 /// The same log, seen by a machine whose clock is ahead.

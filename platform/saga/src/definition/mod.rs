@@ -11,7 +11,7 @@ use recourse_event_store::{RecordedEvent, StreamName, typed};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{Direction, Kind, PlannedStep, Reason, State};
+use crate::{Direction, Kind, Part, PlannedStep, Reason, State};
 
 pub use build::{BuildError, Builder};
 pub use step::{Backoff, Step, closing, compensatable, pivot, retriable};
@@ -200,6 +200,31 @@ impl Definition {
         let outgoing = pivot.outgoing(Direction::Do, &input, &ids, &state.why_back());
         let outgoing = outgoing.transpose()?.unwrap_or_default();
         Ok(outgoing.into_iter().next().map(|command| command.target))
+    }
+
+    /// What the act after everything is undone sends, for a saga that is on its way back or is
+    /// about to be; nothing where it is done, or has nothing to do.
+    ///
+    /// # Errors
+    /// As [`Self::pivot_target`].
+    pub fn closing_act(&self, state: &State) -> Result<Vec<Part>, typed::Error> {
+        let closing = self.steps.iter();
+        let mut closing = closing.filter(|step| step.plan.kind == Kind::Closing);
+        let (Some(input), Some(step)) = (state.input(), closing.next()) else {
+            return Ok(Vec::new());
+        };
+        if state.is_done(&step.plan.name) {
+            return Ok(Vec::new());
+        }
+        let input = self.decode(input).map_err(|_| typed::Error::NotTyped)?;
+        let ids = Ids { saga: state.saga() };
+        let outgoing = step.outgoing(Direction::Do, &input, &ids, &state.why_back());
+        let part = |outgoing: Outgoing| Part {
+            step: Arc::clone(&step.plan.name),
+            item: outgoing.item,
+        };
+        let outgoing = outgoing.transpose()?.unwrap_or_default();
+        Ok(outgoing.into_iter().map(part).collect())
     }
 
     pub(crate) fn plan(&self) -> Vec<PlannedStep> {

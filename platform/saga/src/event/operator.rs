@@ -6,8 +6,17 @@ use chrono::{DateTime, Utc};
 use recourse_event_store::StreamName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Direction, SentCommand, is_empty};
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the shape that serde asks for"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
 
 /// Who acted, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +43,9 @@ pub struct Resumed {
     pub by: By,
     /// How long it stood still: every deadline moves by as much.
     pub stood_still_ms: u64,
+    /// That it was paused besides being parked, and is so still: it hears what it has missed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays_paused: bool,
     /// When it needs attention now if it has not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at: Option<DateTime<Utc>>,
@@ -51,7 +63,11 @@ pub struct Retried {
     /// That the saga needs no attention any more, and has until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_at: Option<DateTime<Utc>>,
-    /// The next attempts, each of which closes the earlier ones once it is answered.
+    /// What is not answered: it is looked up at once, and sent again only where it can never
+    /// take effect any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks_up: Vec<Uuid>,
+    /// The next attempts at what was refused.
     pub commands: Vec<SentCommand>,
 }
 
@@ -138,6 +154,9 @@ pub struct CompensationRequested {
     /// done; else it turns back now.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub past_pivot: bool,
+    /// How long it stood still, where it was paused: what it waits for gets as much more time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stood_still_ms: u64,
     /// When it needs attention now if it has not ended.
     pub deadline_at: DateTime<Utc>,
     /// The commands that follow.

@@ -37,7 +37,6 @@ impl Reaction<'_> {
         let step = self.step(&sent.step)?;
         let verdict = self.verdict(sent, step, &answer)?;
         let part = sent.part();
-        let is_done = answer == Answer::Done;
         let mut answered = Answered {
             command,
             step: sent.step.clone(),
@@ -47,7 +46,7 @@ impl Reaction<'_> {
             position,
             counts_as_done: verdict == Verdict::CountsAsDone,
             is_moot: self.state.is_moot(sent),
-            closes: self.closed(sent, verdict == Verdict::Plain && is_done),
+            closes: Vec::new(),
             resend_at: match verdict {
                 Verdict::Again(at) => Some(at),
                 _ => None,
@@ -75,35 +74,6 @@ impl Reaction<'_> {
             events.push(Event::AttentionNeeded(AttentionNeeded { why }));
         }
         Ok(events)
-    }
-
-    /// The open attempts which their target has passed with this answer: the earlier ones at the
-    /// same; and, where one attempt is done and is undone, all others at that.
-    fn closed(&self, answered: &Sent, is_done: bool) -> Vec<Uuid> {
-        let part = answered.part();
-        let is_retried = self.state.next_attempt(&part, Direction::Do) > 2;
-        if (answered.attempt == 1 && !is_retried) || !self.rules.hold(Rule::RetryClosesTheEarlier) {
-            return Vec::new();
-        }
-        let back = self.state.back_of(&part.step);
-        let holds = |direction| {
-            (is_done && answered.direction == direction)
-                || self.state.part_is_done(&part, direction)
-        };
-        let is_undone = holds(Direction::Do) && holds(back);
-        let is_same = |sent: &&Sent| sent.step == part.step && sent.item == part.item;
-        let is_passed = |sent: &&Sent| {
-            let is_earlier =
-                sent.direction == answered.direction && sent.attempt < answered.attempt;
-            is_earlier || (is_undone && sent.direction == Direction::Do)
-        };
-        self.state
-            .open_commands()
-            .filter(|sent| sent.id != answered.id)
-            .filter(is_same)
-            .filter(is_passed)
-            .map(|sent| sent.id)
-            .collect()
     }
 
     /// Where the pivot's reversal was refused and the saga was stuck before: why it is again.

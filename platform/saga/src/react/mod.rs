@@ -280,10 +280,11 @@ impl Reaction<'_> {
                 commands: Vec::new(),
             }));
         }
-        if is_lost && sent.attempt < step.max_attempts() {
+        if is_lost && (sent.attempt < step.max_attempts() || sent.look_now) {
             return self.resend(sent, step).map(|event| vec![event]);
         }
-        let fails = before_pivot
+        // What an operator has looked up gets its time anew.
+        let fails = (before_pivot && !sent.look_now)
             || (forward
                 && step.plan.kind != Kind::Closing
                 && self.state.turned_back().is_none()

@@ -1,9 +1,8 @@
 //! What an operator may do to a saga: pause, resume, retry, skip, compensate.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ReactError, Reaction};
 use crate::{
@@ -19,13 +18,11 @@ pub enum Action {
     Pause,
     /// That it goes on, from a pause or from being parked.
     Resume,
-    /// That what is not answered, or was refused, is sent again.
+    /// That what was refused is sent again, and what is not answered is looked up at once: that is
+    /// sent again only where it can never take effect any more.
     Retry {
         /// Only of this step.
         step: Option<Arc<str>>,
-        /// The commands whose answer stands in their target's stream: those of
-        /// [`State::to_retry`] were looked up there.
-        answered: BTreeSet<Uuid>,
     },
     /// That a step, or on the way back its undo, is left out.
     Skip {
@@ -92,7 +89,7 @@ pub fn act_under(
         _ if state.is_parked() => not_possible("the saga is parked: resume it first"),
         Action::Compensate => reaction.compensate(by),
         _ if state.is_paused() => not_possible("the saga is paused: resume it first"),
-        Action::Retry { step, answered } => reaction.retry(step.as_deref(), answered, by),
+        Action::Retry { step } => reaction.retry(step.as_deref(), by),
         Action::Skip { step, result } => reaction.skip(step, *result, by),
     }
 }
@@ -126,44 +123,51 @@ impl Reaction<'_> {
     }
 
     fn resume(&self, by: &By) -> Result<Vec<Event>, ActError> {
-        let Some(since) = self.state.still_since() else {
+        if self.state.still_since().is_none() {
             return not_possible("the saga is neither paused nor parked");
+        }
+        // Somebody paused it on purpose: that it was parked besides is what is over.
+        let stays_paused = self.state.is_parked() && self.state.is_paused();
+        let stood_still = if stays_paused {
+            TimeDelta::zero()
+        } else {
+            self.stood_still()
         };
-        let stood_still = (self.now - since).max(chrono::TimeDelta::zero());
         let deadline_at = self
             .state
             .deadline_at()
-            .and_then(|at| at.checked_add_signed(stood_still));
+            .and_then(|at| at.checked_add_signed(stood_still))
+            .filter(|_| !stays_paused);
         let resumed = Event::Resumed(Resumed {
             by: by.clone(),
             stood_still_ms: u64::try_from(stood_still.num_milliseconds()).unwrap_or(0),
+            stays_paused,
             deadline_at,
             commands: Vec::new(),
         });
         Ok(self.with_what_follows(resumed)?)
     }
 
-    fn retry(
-        &self,
-        step: Option<&str>,
-        answered: &BTreeSet<Uuid>,
-        by: &By,
-    ) -> Result<Vec<Event>, ActError> {
+    /// How long it has stood still; zero where it does not.
+    fn stood_still(&self) -> TimeDelta {
+        let since = self.state.still_since().unwrap_or(self.now);
+        (self.now - since).max(TimeDelta::zero())
+    }
+
+    fn retry(&self, step: Option<&str>, by: &By) -> Result<Vec<Event>, ActError> {
         if let Some(step) = step {
             self.known(step)?;
         }
-        let mut to_retry = self.state.to_retry(step);
+        let to_retry = self.state.to_retry(step);
         if to_retry.is_empty() {
             return not_possible("nothing of it is unanswered or was refused");
         }
-        if self.rules.hold(Rule::RetryLooksUpFirst) {
-            to_retry.retain(|sent| !answered.contains(&sent.id));
-        }
-        if to_retry.is_empty() {
-            return not_possible("all of it is answered already, and is about to be read");
-        }
-        let mut commands = Vec::with_capacity(to_retry.len());
+        let (mut looks_up, mut commands) = (Vec::new(), Vec::new());
         for sent in to_retry {
+            if sent.is_open() && self.rules.hold(Rule::RetryLooksUpFirst) {
+                looks_up.push(sent.id);
+                continue;
+            }
             let (part, step) = (sent.part(), self.step(&sent.step)?);
             let attempt = self.state.next_attempt(&part, sent.direction);
             commands.push(self.command(step, &part, sent.direction, attempt)?);
@@ -171,6 +175,7 @@ impl Reaction<'_> {
         let mut retried = Retried {
             by: by.clone(),
             deadline_at: None,
+            looks_up,
             commands,
         };
         retried.deadline_at = self.eased(&Event::Retried(retried.clone()))?;
@@ -266,6 +271,7 @@ impl Reaction<'_> {
         let requested = CompensationRequested {
             by: by.clone(),
             past_pivot,
+            stood_still_ms: u64::try_from(self.stood_still().num_milliseconds()).unwrap_or(0),
             deadline_at: self.deadline()?,
             commands: Vec::new(),
         };
@@ -394,9 +400,8 @@ impl Reaction<'_> {
 
 impl State {
     /// The commands that a retry is about, of one step or of all: what is open, was refused for
-    /// now, or for good. Whoever retries looks up the open ones first.
-    #[must_use]
-    pub fn to_retry(&self, step: Option<&str>) -> Vec<&Sent> {
+    /// now, or for good.
+    fn to_retry(&self, step: Option<&str>) -> Vec<&Sent> {
         self.commands()
             .iter()
             .filter(|sent| step.is_none_or(|step| &*sent.step == step))

@@ -158,6 +158,7 @@ impl State {
                 if let Some(sent) = self.find_mut(overdue.command) {
                     sent.overdue = true;
                     sent.looks = sent.looks.saturating_add(1);
+                    sent.look_now = false;
                     sent.due_at = overdue.look_again_at;
                 }
             }
@@ -195,7 +196,7 @@ impl State {
                 self.still_since.get_or_insert(at);
             }
             Event::Resumed(resumed) => self.resumed(resumed),
-            Event::Retried(retried) => self.retried(retried),
+            Event::Retried(retried) => self.retried(retried, at),
             Event::SkipRequested(requested) => self.skip_requested(requested),
             Event::StepSkipped(skipped) => self.step_skipped(skipped),
             Event::CompensationRequested(requested) => self.compensation_requested(requested),
@@ -218,6 +219,7 @@ impl State {
             sent.outcome = Some(outcome.clone());
             sent.answered_at = Some(at);
             sent.overdue = false;
+            sent.look_now = false;
             sent.due_at = None;
             sent.resend_at = answered.resend_at;
             undoes.clone_from(&sent.undoes);
@@ -324,6 +326,7 @@ impl State {
                 due_at: Some(sent.due_at),
                 looks: 0,
                 overdue: false,
+                look_now: false,
                 superseded: false,
                 resend_at: None,
                 outcome: None,

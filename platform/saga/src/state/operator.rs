@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +36,21 @@ pub struct Skip {
 impl State {
     pub(super) fn resumed(&mut self, resumed: &Resumed) {
         self.was_parked |= self.parked.is_some();
-        self.paused = false;
         self.parked = None;
+        if resumed.stays_paused {
+            return;
+        }
+        self.move_on(resumed.stood_still_ms);
+        if let Some(deadline_at) = resumed.deadline_at {
+            self.deadline_at = Some(deadline_at);
+        }
+    }
+
+    /// Ends a standstill: what it waits for gets as much more time.
+    fn move_on(&mut self, stood_still_ms: u64) {
+        self.paused = false;
         let since = self.still_since.take();
-        let moved = i64::try_from(resumed.stood_still_ms)
+        let moved = i64::try_from(stood_still_ms)
             .ok()
             .and_then(TimeDelta::try_milliseconds)
             .unwrap_or(TimeDelta::zero());
@@ -54,15 +65,19 @@ impl State {
                 .resend_at
                 .and_then(|at| at.checked_add_signed(moved - waited));
         }
-        if let Some(deadline_at) = resumed.deadline_at {
-            self.deadline_at = Some(deadline_at);
-        }
     }
 
-    pub(super) fn retried(&mut self, retried: &Retried) {
+    pub(super) fn retried(&mut self, retried: &Retried, at: DateTime<Utc>) {
         if let Some(deadline_at) = retried.deadline_at {
             self.attention = None;
             self.deadline_at = Some(deadline_at);
+        }
+        for command in &retried.looks_up {
+            if let Some(sent) = self.find_mut(*command) {
+                sent.look_now = true;
+                sent.looks = 0;
+                sent.due_at = Some(at);
+            }
         }
         for command in &retried.commands {
             for sent in &mut self.sent {
@@ -70,8 +85,7 @@ impl State {
                     && sent.step == command.step
                     && sent.item == command.item;
                 if is_same {
-                    // What is open stays so until the next attempt is answered.
-                    sent.superseded |= sent.outcome.is_some();
+                    sent.superseded = true;
                     sent.due_at = None;
                     sent.resend_at = None;
                 }
@@ -122,9 +136,8 @@ impl State {
 
     pub(super) fn compensation_requested(&mut self, requested: &CompensationRequested) {
         self.attention = None;
+        self.move_on(requested.stood_still_ms);
         self.deadline_at = Some(requested.deadline_at);
-        self.paused = false;
-        self.still_since = None;
         let reason = requested.by.reason.clone();
         if requested.past_pivot {
             self.reversing = Some(reason);
@@ -144,7 +157,7 @@ impl State {
 
     /// Since when it stands still, paused or parked.
     #[must_use]
-    pub fn still_since(&self) -> Option<chrono::DateTime<chrono::Utc>> {
+    pub fn still_since(&self) -> Option<DateTime<Utc>> {
         self.still_since
     }
 

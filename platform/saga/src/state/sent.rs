@@ -55,6 +55,10 @@ pub struct Sent {
     /// That no answer came in time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overdue: bool,
+    /// That an operator wants it looked up at once, and sent again where it is lost, however often
+    /// it was sent before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look_now: bool,
     /// That a later attempt took its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,

@@ -1,11 +1,9 @@
 //! What operators do to it.
 
-use std::collections::BTreeSet;
-
 use chrono::TimeDelta;
 use recourse_event_store::Position;
 use recourse_saga::{
-    Action, Answer, Direction, Event, Finding, Input, Parked, Reason, Status, StepStatus,
+    Action, Direction, Event, Finding, Input, Parked, Reason, Status, StepStatus, Timer,
 };
 
 use crate::talk::{Talk, past_the_pivot, skip};
@@ -208,61 +206,109 @@ fn a_parked_saga_is_resumed_with_all_its_deadlines_moved() {
 }
 
 #[test]
-fn a_retry_sends_the_next_attempt_of_what_was_refused_or_is_not_answered() {
+fn a_paused_saga_that_was_parked_is_resumed_from_that_and_stays_paused() {
+    let mut talk = Talk::started(&["a"]);
+    let due = talk.state.next_due().unwrap();
+    talk.act(&Action::Pause);
+    let parked = Event::Parked(Parked {
+        position: Position::dense(3),
+        error: "unreadable".into(),
+    });
+    talk.state.apply(&parked, talk.now);
+    talk.now += TimeDelta::hours(1);
+    talk.act(&Action::Resume);
+    assert_eq!(talk.state.status(), Status::Paused);
+    assert!(talk.state.may_have_missed());
+    // What it has missed is recorded, and nothing is sent.
+    assert_eq!(talk.done("hold a").sends(), [""; 0]);
+    talk.now += TimeDelta::hours(1);
+    assert_eq!(talk.act(&Action::Resume).sends(), ["do charge #1"]);
+    assert_eq!(talk.state.status(), Status::Running);
+    assert_eq!(
+        talk.state.deadline_at().unwrap(),
+        due.0 + TimeDelta::hours(2) + TimeDelta::seconds(50)
+    );
+}
+
+#[test]
+fn what_is_awaited_gets_as_much_more_time_where_a_paused_saga_is_undone() {
+    let mut talk = past_the_pivot();
+    let (due, _) = talk.state.next_due().unwrap();
+    talk.act(&Action::Pause);
+    talk.now += TimeDelta::hours(1);
+    talk.act(&Action::Compensate);
+    let deliver = talk.id(Direction::Do, "deliver", "");
+    let deliver = talk.state.command(deliver).unwrap();
+    assert_eq!(deliver.due_at, Some(due + TimeDelta::hours(1)));
+}
+
+#[test]
+fn the_act_after_everything_is_undone_is_known_until_it_is_done() {
+    let mut talk = stuck();
+    let closing = |talk: &Talk| {
+        let parts = talk.definition.closing_act(&talk.state).unwrap();
+        parts.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    talk.act(&Action::Compensate);
+    assert_eq!(closing(&talk), ["tell"]);
+    talk.reversed("decide")
+        .undone("charge")
+        .undone("hold a")
+        .done("tell");
+    assert_eq!(closing(&talk), [""; 0]);
+}
+
+#[test]
+fn a_retry_sends_the_next_attempt_of_what_was_refused() {
     let mut talk = stuck();
     assert_eq!(talk.retry().sends(), ["do deliver #2"]);
     assert_eq!(talk.state.status(), Status::Running);
     assert_eq!(talk.done("deliver").says(), ["answered", "completed"]);
+}
 
+#[test]
+fn a_retry_never_sends_again_what_may_still_take_effect() {
     let mut talk = Talk::started(&["a", "b"]);
     talk.done("hold b");
-    assert_eq!(talk.retry().sends(), ["do hold a #2"]);
-    talk.done("hold a").done("charge");
-    // The first attempt is closed by the answer to the second.
-    assert_eq!(talk.state.open_commands().count(), 1);
-}
-
-#[test]
-fn a_retry_looks_up_first() {
-    let talk = Talk::started(&["a", "b"]);
-    let answered = BTreeSet::from([talk.id(Direction::Do, "hold", "a")]);
-    let retry = |answered| Action::Retry {
-        step: None,
-        answered,
-    };
-    let events = talk.preview(&retry(answered)).unwrap();
-    let items: Vec<_> = events[0]
-        .commands()
-        .iter()
-        .map(|sent| &*sent.item)
-        .collect();
-    assert_eq!(items, ["b"]);
-    let all = talk
-        .state
-        .to_retry(None)
-        .iter()
-        .map(|sent| sent.id)
-        .collect();
-    assert!(talk.not_possible(&retry(all)).contains("answered already"));
-}
-
-#[test]
-fn a_refusal_of_an_attempt_that_was_tried_again_decides_nothing() {
-    let mut talk = Talk::started(&["a"]);
+    assert_eq!(talk.retry().sends(), [""; 0]);
     let first = talk.id(Direction::Do, "hold", "a");
+    assert_eq!(talk.wait(), Timer::Overdue(first));
+    // It is on its way, and has its time anew: the retry is no reason to give it up.
+    talk.overdue(Direction::Do, "hold a", Finding::Waiting);
+    assert_eq!(talk.says(), ["overdue"]);
+    assert_eq!(talk.wait(), Timer::Overdue(first));
+    talk.overdue(Direction::Do, "hold a", Finding::Waiting);
+    assert_eq!(talk.says(), ["timed-out"]);
+}
+
+#[test]
+fn a_retry_sends_again_what_is_lost_however_often_it_was_sent() {
+    let mut talk = past_the_pivot();
+    talk.overdue(Direction::Do, "deliver", Finding::Lost);
+    talk.overdue(Direction::Do, "deliver", Finding::Lost);
+    assert_eq!(talk.says(), ["overdue", "attention-needed"]);
     talk.retry();
-    let refused = Input::Answer {
-        command: first,
-        answer: Answer::Refused {
-            code: "none-left".into(),
-            detail: "no".into(),
-            is_final: true,
-        },
-        position: Position::dense(9),
-    };
-    assert_eq!(talk.hear(refused).sends(), [""; 0]);
-    assert_eq!(talk.state.turned_back(), None);
-    assert_eq!(talk.done("hold a").sends(), ["do charge #1"]);
+    assert_eq!(
+        (talk.sends(), talk.state.status()),
+        (vec![], Status::Running)
+    );
+    let second = talk.id(Direction::Do, "deliver", "");
+    assert_eq!(talk.wait(), Timer::Overdue(second));
+    talk.overdue(Direction::Do, "deliver", Finding::Lost);
+    assert_eq!(talk.sends(), ["do deliver #3"]);
+    assert_eq!(talk.state.open_commands().count(), 1);
+    assert_eq!(talk.done("deliver").says(), ["answered", "completed"]);
+}
+
+#[test]
+fn what_a_retry_does_follows_from_the_saga_alone() {
+    let mut talk = Talk::started(&["a", "b"]);
+    let retry = Action::Retry { step: None };
+    let previewed = talk.preview(&retry).unwrap();
+    assert_eq!(talk.act(&retry).events, previewed);
+    // What is answered meanwhile is read when it is looked up.
+    talk.done("hold a").done("hold b");
+    assert_eq!(talk.sends(), ["do charge #1"]);
 }
 
 #[test]
@@ -412,7 +458,6 @@ fn a_retry_where_nothing_waits_is_refused() {
     talk.done("deliver");
     let retry = Action::Retry {
         step: Some("hold".into()),
-        answered: BTreeSet::new(),
     };
     assert!(talk.not_possible(&retry).contains("has ended"));
     let talk = past_the_pivot();

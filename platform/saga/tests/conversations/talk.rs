@@ -1,6 +1,6 @@
 //! A saga of two holds in parallel, a charge, the decision and a delivery, that is talked to.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use recourse_bus::Json;
@@ -151,10 +151,7 @@ impl Talk {
     }
 
     pub fn retry(&mut self) -> &mut Self {
-        self.act(&Action::Retry {
-            step: None,
-            answered: BTreeSet::new(),
-        })
+        self.act(&Action::Retry { step: None })
     }
 
     pub fn reversed(&mut self, of: &str) -> &mut Self {
