@@ -13,6 +13,7 @@ mod backup;
 mod bench;
 mod client;
 pub mod command;
+mod demo;
 pub mod folder;
 mod manual;
 mod metrics;

@@ -11,6 +11,7 @@ use recourse_views::sqlite;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    demo,
     folder::Layout,
     metrics,
     running::Running,
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     scrub_mib_per_s: u32,
     #[command(flatten)]
     storage: storage::Options,
+    #[command(flatten)]
+    demo: demo::Options,
     /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     step_timeout_ms: u64,
@@ -54,6 +57,7 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     // Before anything is made on disk.
     options.gateway.validate()?;
     options.storage.validate()?;
+    options.demo.validate()?;
     let mut log = embedded::Options::new(Layout::of(&options.data).log);
     log.scrub_mib_per_s = options.scrub_mib_per_s;
     let store = Arc::new(
@@ -113,23 +117,35 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
         disk: system.readiness().dependency("disk", Need::Everything),
     };
     let level = storage.look(None);
-    let gateway = system
-        .gateway(
-            options.gateway,
-            vec![metrics::routes(storage.clone())?, storage.routes()],
-            stop.clone(),
-        )?
-        .bind()
-        .await?;
-    announce(gateway.address())?;
-
+    let gateway = system.gateway(
+        options.gateway,
+        vec![metrics::routes(storage.clone())?, storage.routes()],
+        stop.clone(),
+    )?;
+    // A folder that is not the demo's is refused before anybody is served.
+    let demo = options
+        .demo
+        .open(gateway.clone(), options.data, stop.clone());
+    let demo = demo.await?;
+    let gateway = gateway.bind().await?;
+    let address = gateway.address();
+    announce(address)?;
     drop(starting);
 
     let services_stop = CancellationToken::new();
     let services = system.run(services_stop.clone(), places, running.clone());
+    let buying = async {
+        if let Some(demo) = demo {
+            let _part = running.begin("demo");
+            demo.run(address).await;
+        }
+    };
     let serving = async {
-        let _part = running.begin("gateway");
-        gateway.serve().await;
+        let gateway = async {
+            let _part = running.begin("gateway");
+            gateway.serve().await;
+        };
+        tokio::join!(gateway, buying);
     };
     tokio::select! {
         biased;

@@ -12,6 +12,8 @@ mod contract;
 #[cfg(test)]
 mod declared;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod orders;

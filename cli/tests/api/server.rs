@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -28,6 +28,7 @@ pub(crate) fn recourse() -> Command {
 /// A server. Dropped, it is killed with -9; its folder goes with the last who has it.
 pub(crate) struct Server {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     address: SocketAddr,
     folder: Arc<TempDir>,
     args: Vec<String>,
@@ -53,13 +54,14 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         let url = line.trim().rsplit_once(' ').expect("a line with the URL").1;
         let address = url.strip_prefix("http://").unwrap().parse().unwrap();
         contract::learn(address);
         Self {
             child,
+            stdout,
             address,
             folder,
             args,
@@ -79,6 +81,13 @@ impl Server {
         let (folder, args) = (Arc::clone(&self.folder), self.args.clone());
         drop(self);
         Self::start_in(folder, args)
+    }
+
+    /// What it prints from here on, up to a line with this in it.
+    pub(crate) fn said(&mut self, last: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(last) && self.stdout.read_line(&mut said).unwrap() > 0 {}
+        said
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
