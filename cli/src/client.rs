@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Server {
     /// The server.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL)]
     pub(crate) url: String,
 }
 
@@ -49,6 +49,16 @@ pub(crate) enum Error {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+impl Error {
+    /// The stable code of the refusal, where it is one: `not-found`.
+    pub(crate) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused(problem) => problem.code.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// What a server says when it says no: RFC 9457, as far as a person wants it.

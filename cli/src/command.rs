@@ -8,7 +8,7 @@ use recourse_service::{options, telemetry};
 pub(crate) use crate::output::print;
 use crate::{
     backup, bench, manual, output, projections, replay, sagas, schemas, system::Places,
-    threads::Threads, up, verify, watch,
+    threads::Threads, up, verify, watch, why,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -33,6 +33,7 @@ enum Command {
     Up(up::Options),
     /// Tell what happens to sagas, as it happens.
     Watch(watch::Options),
+    Why(why::Options),
     /// Hold every promise against the log and the views.
     Verify(verify::Options),
     /// Drive orders over HTTP, measure, then verify.
@@ -82,6 +83,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
                 served.map(|()| ExitCode::SUCCESS)
             }
             Command::Watch(options) => watch::run(options).await,
+            Command::Why(options) => why::run(options).await,
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => bench::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,

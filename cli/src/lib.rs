@@ -30,3 +30,4 @@ pub mod types;
 mod up;
 mod verify;
 mod watch;
+mod why;

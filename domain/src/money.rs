@@ -50,6 +50,25 @@ impl Money {
     }
 }
 
+impl Money {
+    /// As people write it, in text only: `19.99 EUR`.
+    #[must_use]
+    pub fn written(self) -> String {
+        let Self {
+            amount_minor,
+            currency,
+        } = self;
+        let sign = if amount_minor < 0 { "-" } else { "" };
+        let places = currency.decimals();
+        let digits = amount_minor.unsigned_abs().to_string();
+        let digits = format!("{digits:0>width$}", width = places + 1);
+        match digits.split_at_checked(digits.len().saturating_sub(places)) {
+            Some((whole, part)) if !part.is_empty() => format!("{sign}{whole}.{part} {currency}"),
+            _ => format!("{sign}{digits} {currency}"),
+        }
+    }
+}
+
 impl fmt::Display for Money {
     /// `1999 EUR`: minor units, as everywhere.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +109,13 @@ impl Currency {
     pub fn as_str(&self) -> &str {
         // Three ASCII letters, by construction.
         std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// How many decimal places its minor unit is: 2 for EUR, 0 for JPY.
+    fn decimals(self) -> usize {
+        iso_currency::Currency::from_code(self.as_str())
+            .and_then(|known| known.exponent())
+            .map_or(0, usize::from)
     }
 }
 

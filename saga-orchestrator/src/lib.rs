@@ -7,9 +7,9 @@
 //! ```
 //!
 //! [`fulfilment`] is the saga of an order, [`returns`] that of a return. [`definitions`] are all
-//! there are. [`Orchestrator`] is the runtime: it knows no saga by
-//! name, only definitions. What a saga is lives in the log; what is kept beside it, the rows of
-//! the sagas in flight, only makes a restart cheap.
+//! there are. [`why`] tells in plain words why one stands as it does. [`Orchestrator`] is the
+//! runtime: it knows no saga by name, only definitions. What a saga is lives in the log; what is
+//! kept beside it, the rows of the sagas in flight, only makes a restart cheap.
 
 pub mod errors;
 pub mod fulfilment;
@@ -21,6 +21,7 @@ mod orchestrator;
 pub mod returns;
 #[cfg(test)]
 mod talk;
+pub mod why;
 
 use std::sync::Arc;
 

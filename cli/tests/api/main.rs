@@ -37,3 +37,5 @@ mod server;
 mod stock;
 #[cfg(test)]
 mod watching;
+#[cfg(test)]
+mod why;

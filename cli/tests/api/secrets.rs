@@ -64,8 +64,11 @@ fn no_token_is_in_anything_that_a_server_shows_or_logs() {
         placed.clone().expect(201);
         placed.position().clone_into(&mut position);
         let body = placed.json();
-        places.insert(format!("/v1/orders/{}", body["order_id"].as_str().unwrap()));
-        places.insert(format!("/v1/sagas/{}", body["saga_id"].as_str().unwrap()));
+        for (kind, id) in [("orders", "order_id"), ("sagas", "saga_id")] {
+            let place = format!("/v1/{kind}/{}", body[id].as_str().unwrap());
+            places.insert(format!("{place}/why"));
+            places.insert(place);
+        }
     }
     let mut events = 0;
     let mut next = Some("/v1/events?limit=200".to_owned());

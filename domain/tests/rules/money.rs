@@ -1,4 +1,4 @@
-use recourse_domain::{CardToken, Currency, money::ArithmeticError};
+use recourse_domain::{CardToken, Currency, Money, money::ArithmeticError};
 
 use crate::given::{eur, usd};
 
@@ -22,6 +22,24 @@ fn an_amount_that_does_not_fit_is_an_error_not_a_wrong_amount() {
     assert_eq!(eur(i64::MAX).checked_add(eur(1)), overflow);
     assert_eq!(eur(i64::MIN).checked_add(eur(-1)), overflow);
     assert_eq!(eur(i64::MAX / 2).checked_mul(3), overflow);
+}
+
+#[test]
+fn an_amount_is_written_with_the_places_of_its_currency() {
+    let written = |amount_minor, code| {
+        let currency = Currency::parse(code).unwrap();
+        Money {
+            amount_minor,
+            currency,
+        }
+        .written()
+    };
+    assert_eq!(written(1_999, "EUR"), "19.99 EUR");
+    assert_eq!(written(5, "EUR"), "0.05 EUR");
+    assert_eq!(written(-250, "EUR"), "-2.50 EUR");
+    assert_eq!(written(1_999, "JPY"), "1999 JPY");
+    assert_eq!(written(1_999, "KWD"), "1.999 KWD");
+    assert_eq!(written(i64::MIN, "EUR"), "-92233720368547758.08 EUR");
 }
 
 #[test]

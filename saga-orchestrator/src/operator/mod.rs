@@ -28,7 +28,7 @@ use crate::{
     live::{ClientCommand, Live, LiveError},
 };
 
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, words};
 
 /// How many events of a saga's stream are read at a time.
 const PAGE: usize = 256;

@@ -144,7 +144,8 @@ fn planned(event: &Event, after: &State) -> PlannedEvent {
     }
 }
 
-fn words(event: &Event, after: &State) -> String {
+/// What an operator's event says, in the words of a dry run.
+pub(crate) fn words(event: &Event, after: &State) -> String {
     match event {
         Event::Paused(_) => "the saga stands still: it records answers and sends nothing".into(),
         Event::Resumed(resumed) if resumed.stays_paused => {

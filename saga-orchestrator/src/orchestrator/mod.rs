@@ -222,7 +222,8 @@ impl Orchestrator {
     /// Its addresses.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        operator::http::routes(self.actions())
+        let why = crate::why::http::routes(Arc::clone(&self.store), &self.definitions);
+        operator::http::routes(self.actions()).merge(why)
     }
 
     /// What it has in hand.

@@ -1,0 +1,397 @@
+//! How a saga stands, what it waits for, and what happens then: asked of the engine itself.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use recourse_saga::{
+    Action, By, Definition, Direction, Event, Finding, Input, Part, Sent, SkipResult, State,
+    Status, StepStatus, Timer, act, react,
+};
+
+use super::{
+    Awaited, Possible, Tale,
+    past::{asks, list, part, sends, step, time},
+};
+use crate::operator;
+
+/// How a saga stands.
+pub(super) fn how_it_stands(tale: &Tale<'_>) -> Vec<String> {
+    let state = &tale.state;
+    let whose = format!("the saga {} {}", tale.saga.definition, tale.saga.id);
+    if tale.saga.events.is_empty() {
+        return vec![format!("{whose} has not begun yet")];
+    }
+    let because = state.turned_back().map_or_else(String::new, |reason| {
+        format!(", because of {} ({})", reason.code, reason.detail)
+    });
+    let trouble = state.trouble().unwrap_or_default();
+    let stands = match state.status() {
+        Status::Running => "goes forward".to_owned(),
+        Status::Compensating => format!("goes back{because}"),
+        Status::Paused => "is paused".to_owned(),
+        Status::Parked => format!("is parked: {trouble}"),
+        Status::NeedsAttention => format!("needs attention: {trouble}"),
+        Status::Completed => "is completed: everything is done".to_owned(),
+        Status::Compensated => format!("is compensated: it went back{because}"),
+    };
+    let mut said = vec![format!("{whose} {stands}")];
+    let exceptions: Vec<&Part> = state.exceptions().map(|skip| &skip.part).collect();
+    let mut remaining = state.remaining();
+    remaining.retain(|part| !exceptions.contains(&part));
+    if !remaining.is_empty() {
+        said.push(format!("left to do: {}", steps(&remaining).join(", ")));
+    }
+    for skip in state.exceptions() {
+        said.push(format!(
+            "left as it is by an operator ({}): {} (\"{}\")",
+            skip.by.actor, skip.part, skip.by.reason
+        ));
+    }
+    said
+}
+
+/// Parts as a person lists them: the items of one step together.
+fn steps(parts: &[Part]) -> Vec<String> {
+    parts
+        .chunk_by(|one, other| one.step == other.step)
+        .filter_map(|alike| {
+            let items = list(alike.iter().map(|part| &part.item));
+            Some(part(Direction::Do, &alike.first()?.step, &items))
+        })
+        .collect()
+}
+
+/// What a saga that has not ended waits for.
+pub(super) fn awaited(tale: &Tale<'_>) -> Option<Awaited> {
+    let state = &tale.state;
+    if state.is_ended() {
+        return None;
+    }
+    let next = state.next_due();
+    let (what, then) = match state.status() {
+        _ if tale.saga.events.is_empty() => (
+            "its orchestrator, which follows the log and is about to begin it".to_owned(),
+            "its first step is sent".to_owned(),
+        ),
+        Status::Paused => still(tale),
+        Status::Parked => (
+            "an operator who lets it go on, once what it could not handle is mended".to_owned(),
+            "it looks up what was answered meanwhile and goes on, with every deadline later by as \
+             long as it stood still"
+                .to_owned(),
+        ),
+        _ => match next {
+            Some((at, timer)) => (answers(tale), then(tale, at, timer)),
+            None => late(tale),
+        },
+    };
+    Some(Awaited {
+        saga_id: tale.saga.id,
+        what: tale.named(what),
+        until: next.map(|(at, _)| at),
+        then,
+    })
+}
+
+fn still(tale: &Tale<'_>) -> (String, String) {
+    let by = tale.paused.as_ref().map_or_else(String::new, |by| {
+        format!(": {} paused it (\"{}\")", by.actor, by.reason)
+    });
+    let open = match open(tale) {
+        open if open.is_empty() => String::new(),
+        open => format!(" Open meanwhile: {}.", open.join(" and ")),
+    };
+    (
+        format!("an operator who lets it go on{by}"),
+        format!(
+            "it goes on with every deadline later by as long as it stood still. Until then it \
+             records answers and sends nothing.{open}"
+        ),
+    )
+}
+
+/// Where time asks for nothing any more.
+fn late(tale: &Tale<'_>) -> (String, String) {
+    let mut open = open(tale);
+    open.push("an operator: by itself it asks nothing any more".to_owned());
+    let then = if open.len() > 1 {
+        "an answer that comes after all clears this, and the saga goes on"
+    } else {
+        "the saga does what the operator decides"
+    };
+    (open.join(", or "), then.to_owned())
+}
+
+fn answers(tale: &Tale<'_>) -> String {
+    let mut all = open(tale);
+    let again = tale.state.commands().iter();
+    let again: Vec<&Sent> = again.filter(|sent| sent.resend_at.is_some()).collect();
+    if !again.is_empty() {
+        let what = again
+            .iter()
+            .map(|sent| part(sent.direction, &sent.step, &sent.item));
+        all.push(format!("the time to ask for {} again", list(what)));
+    }
+    if all.is_empty() {
+        // Nothing is open and nothing is due but the end of its time.
+        return "an operator".to_owned();
+    }
+    all.join(" and ")
+}
+
+/// The answers that are to come, those to the items of one step together.
+fn open(tale: &Tale<'_>) -> Vec<String> {
+    let open: Vec<&Sent> = tale.state.open_commands().collect();
+    open.chunk_by(|one, other| one.step == other.step && one.direction == other.direction)
+        .filter_map(|alike| {
+            let first = alike.first()?;
+            let targets = list(alike.iter().map(|sent| &sent.target));
+            let items = list(alike.iter().map(|sent| &sent.item));
+            let space = if items.is_empty() { "" } else { " " };
+            let what = step(first.direction, &first.step);
+            let overdue = if alike.iter().any(|sent| sent.overdue) {
+                "overdue "
+            } else {
+                ""
+            };
+            let provider = provider(tale, first);
+            Some(format!(
+                "the {overdue}answer of {targets} to {what}{space}{items}{provider}"
+            ))
+        })
+        .collect()
+}
+
+/// What is known of the payment provider, where it is what is really waited for.
+fn provider(tale: &Tale<'_>, sent: &Sent) -> String {
+    if sent.target.category() != "payment" {
+        return String::new();
+    }
+    match tale.asked.last() {
+        None => String::new(),
+        Some((operation, false)) => {
+            format!(
+                " (the payment provider is being asked to {})",
+                asks(*operation)
+            )
+        }
+        Some((operation, true)) => format!(
+            " (the payment provider gave no clear answer and is asked again and again to {})",
+            asks(*operation)
+        ),
+    }
+}
+
+fn then(tale: &Tale<'_>, at: DateTime<Utc>, timer: Timer) -> String {
+    let state = &tale.state;
+    let Some(definition) = tale.definition else {
+        return format!(
+            "whoever has the version {} of its definition says what happens: it is not here",
+            state.definition_hash()
+        );
+    };
+    let react = |input| react(definition, state, input, at).unwrap_or_default();
+    let told = match timer {
+        Timer::Overdue(command) => {
+            let found = |finding| react(Input::Overdue { command, finding });
+            let is_resent = |events: &[Event]| {
+                let mut events = events.iter();
+                events.any(|event| matches!(event, Event::Resent(_)))
+            };
+            let target = state.command(command).map(|sent| sent.target.to_string());
+            let target = target.unwrap_or_default();
+            let lost = if is_resent(&found(Finding::Lost)) {
+                ", and a command that never arrived is sent again"
+            } else {
+                ""
+            };
+            let waiting = found(Finding::Waiting);
+            format!(
+                "the saga looks into {target}: an answer there counts{lost}. Otherwise {}",
+                follows(definition, state, &waiting, at)
+            )
+        }
+        Timer::Resend(command) => follows(
+            definition,
+            state,
+            &react(Input::BackoffOver { command }),
+            at,
+        ),
+        Timer::Deadline => {
+            let told = follows(definition, state, &react(Input::DeadlinePassed), at);
+            return format!("{told}. An answer that comes after all clears that by itself");
+        }
+    };
+    match state.deadline_at() {
+        Some(deadline) if state.trouble().is_none() => {
+            let deadline = time(deadline);
+            format!("{told}. At {deadline} the saga needs attention if it has not ended")
+        }
+        _ => told,
+    }
+}
+
+/// What these events would say.
+fn follows(definition: &Definition, state: &State, events: &[Event], at: DateTime<Utc>) -> String {
+    let mut after = state.clone();
+    let mut said = Vec::new();
+    for event in events {
+        after.apply(event, at);
+        match event {
+            Event::TimedOut(_) => said.push(way_back(definition, &after)),
+            Event::Overdue(overdue) => {
+                let sent = after.command(overdue.command);
+                let what = sent.map(|sent| part(sent.direction, &sent.step, &sent.item));
+                let what = what.unwrap_or_default();
+                said.push(match overdue.look_again_at {
+                    Some(again) => format!(
+                        "{what} stays open, as overdue, and is looked up again at {}",
+                        time(again)
+                    ),
+                    None => format!("{what} stays open, as overdue"),
+                });
+            }
+            Event::AttentionNeeded(needed) => {
+                said.push(format!("the saga needs attention: {}", needed.why));
+            }
+            other => said.extend(sends(other.commands())),
+        }
+    }
+    if said.is_empty() {
+        return "it waits on".to_owned();
+    }
+    said.join(", and ")
+}
+
+/// What a saga that has just turned back is going to do.
+fn way_back(definition: &Definition, after: &State) -> String {
+    let undone = after.undo_plan();
+    let closing = definition.closing_act(after).unwrap_or_default();
+    let mut acts = Vec::new();
+    if !undone.is_empty() {
+        acts.push(format!("undoes {}", steps(&undone).join(", then ")));
+    }
+    if !closing.is_empty() {
+        acts.push(format!("ends with {}", steps(&closing).join(", then ")));
+    }
+    format!("the saga turns back: it {}", acts.join(" and "))
+}
+
+/// What an operator can do to a saga that does not go on by itself.
+pub(super) fn possible(tale: &Tale<'_>) -> Vec<Possible> {
+    let Some(definition) = tale.definition.filter(|_| tale.is_stuck()) else {
+        return Vec::new();
+    };
+    let state = &tale.state;
+    let mut all = vec![
+        (Action::Resume, None),
+        (Action::Retry { step: None }, None),
+        (Action::Compensate, None),
+    ];
+    let steps = state.steps().into_iter();
+    let stuck = steps.filter(|step| {
+        let not_there = [StepStatus::Pending, StepStatus::Done, StepStatus::Undone];
+        !not_there.contains(&step.status)
+    });
+    if state.is_parked() {
+        // To a parked saga a retry is a resume.
+        all.remove(1);
+    }
+    all.extend(stuck.map(|step| {
+        let result = SkipResult::Left;
+        let skip = Action::Skip {
+            step: Arc::clone(&step.name),
+            result,
+        };
+        (skip, Some(step.name))
+    }));
+    all.into_iter()
+        .filter_map(|(action, step)| one(tale, definition, &action, step))
+        .collect()
+}
+
+fn one(
+    tale: &Tale<'_>,
+    definition: &Definition,
+    action: &Action,
+    step: Option<Arc<str>>,
+) -> Option<Possible> {
+    let state = &tale.state;
+    let by = By {
+        actor: String::new(),
+        reason: String::new(),
+    };
+    // Nothing of the words depends on when.
+    let now = state.still_since().or(state.started_at())?;
+    let events = act(definition, state, action, &by, now).ok()?;
+    let mut after = state.clone();
+    for event in &events {
+        after.apply(event, now);
+    }
+    let mut words: Vec<String> = events
+        .iter()
+        .map(|event| operator::words(event, &after))
+        .collect();
+    words.extend(events.iter().flat_map(|event| sends(event.commands())));
+    if after.turned_back().is_some() || after.is_reversing() {
+        let mut then = after.undo_plan();
+        then.retain(|part| {
+            let mut sent = events.iter().flat_map(Event::commands);
+            !sent.any(|sent| sent.step == part.step && sent.item == part.item)
+        });
+        if !then.is_empty() {
+            words.push(format!("then undoes {}", steps(&then).join(", then ")));
+        }
+        let closing = definition.closing_act(&after).unwrap_or_default();
+        if !closing.is_empty() && !after.is_ended() {
+            words.push(format!(
+                "then ends with {}",
+                steps(&closing).join(", then ")
+            ));
+        }
+    }
+    let is_open = state.open_commands().next().is_some();
+    let (name, helps) = match action {
+        Action::Resume => {
+            if let (Some(first), Some(Event::Resumed(resumed))) =
+                (words.first_mut(), events.first())
+                && !resumed.stays_paused
+            {
+                "the saga goes on, with every deadline later by as long as it stood still"
+                    .clone_into(first);
+            }
+            ("resume", "goes on from where it stands")
+        }
+        Action::Retry { .. } if tale.is_final => (
+            "retry",
+            "helps only once what refused it is mended: it said that asking again cannot help",
+        ),
+        Action::Retry { .. } if is_open => (
+            "retry",
+            "looks at once for what is not answered, and asks again for what never arrived",
+        ),
+        Action::Retry { .. } => ("retry", "helps once what refused it is mended"),
+        Action::Compensate => ("compensate", "undoes all of it"),
+        Action::Skip { .. } if state.turned_back().is_some() => (
+            "skip",
+            "leaves what this step did as it is, for you to see to, and goes on back without it",
+        ),
+        Action::Skip { .. } => (
+            "skip",
+            "gives this step up and goes on without it: what it may have done is undone first",
+        ),
+        Action::Pause => ("pause", "lets it stand still"),
+    };
+    let about = step
+        .as_ref()
+        .map_or_else(String::new, |step| format!(" --step {step}"));
+    let saga = tale.saga.id;
+    Some(Possible {
+        saga_id: saga,
+        action: name,
+        step,
+        helps: helps.to_owned(),
+        words,
+        command: format!("recourse sagas {name} {saga}{about} --reason \"…\" --dry-run"),
+    })
+}
