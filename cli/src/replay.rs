@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
+    as_of,
     client::{self, Client, escaped},
     folder::Layout,
     output, types,
 };
 
-/// Print history as JSON lines, oldest first: the whole log, or one stream.
+/// Print history as JSON lines, oldest first: the whole log, or one stream; or what a stream was at a
+/// position.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Only this stream: `order-…`.
@@ -30,6 +32,14 @@ pub(crate) struct Options {
     /// Up to this position, and it too.
     #[arg(long, value_name = "POSITION")]
     to: Option<String>,
+    /// Print what the stream's aggregate was once this position was written, as JSON.
+    #[arg(
+        long,
+        value_name = "POSITION",
+        requires = "stream",
+        conflicts_with_all = ["from", "to", "types"]
+    )]
+    as_of: Option<String>,
     /// Only these types, or beginnings of types up to a dot: `order,stock.reserved`.
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     types: Vec<String>,
@@ -46,17 +56,17 @@ pub(crate) struct Options {
 
 /// An event, as the API shows it.
 #[derive(Serialize, Deserialize)]
-struct Line {
-    position: String,
-    stream: StreamName,
-    revision: u64,
+pub(crate) struct Line {
+    pub(crate) position: String,
+    pub(crate) stream: StreamName,
+    pub(crate) revision: u64,
     #[serde(rename = "type")]
-    event_type: Arc<str>,
-    id: uuid::Uuid,
+    pub(crate) event_type: Arc<str>,
+    pub(crate) id: uuid::Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    recorded_at: Option<chrono::DateTime<chrono::Utc>>,
-    data: Box<RawValue>,
-    metadata: Box<RawValue>,
+    pub(crate) recorded_at: Option<chrono::DateTime<chrono::Utc>>,
+    pub(crate) data: Box<RawValue>,
+    pub(crate) metadata: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -70,15 +80,39 @@ struct Page {
 const BATCH: usize = 200;
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    // A server that is named wins over a folder from the environment.
-    match (&options.url, &options.data) {
-        (None, Some(data)) => from_folder(&options, data).await?,
-        (url, _) => {
-            let url = url.as_deref().unwrap_or(client::DEFAULT_URL);
-            from_server(&options, Client::new(url)?).await?;
+    match (&options.stream, &options.as_of) {
+        (Some(stream), Some(_)) => {
+            let mut lines = Vec::new();
+            each(&options, &mut |line| {
+                lines.push(line);
+                Ok(())
+            })
+            .await?;
+            let shown = as_of::fold(stream, &lines)?;
+            output::line(&serde_json::to_string(&shown)?)?;
+        }
+        _ => {
+            each(&options, &mut |line| {
+                output::line(&serde_json::to_string(&line)?)
+            })
+            .await?
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is done with each event, in order.
+type Sink<'a> = &'a mut (dyn FnMut(Line) -> anyhow::Result<()> + Send);
+
+async fn each(options: &Options, sink: Sink<'_>) -> anyhow::Result<()> {
+    // A server that is named wins over a folder from the environment.
+    match (&options.url, &options.data) {
+        (None, Some(data)) => from_folder(options, data, sink).await,
+        (url, _) => {
+            let url = url.as_deref().unwrap_or(client::DEFAULT_URL);
+            from_server(options, Client::new(url)?, sink).await
+        }
+    }
 }
 
 /// Positions order what one log holds; the server alone knows how, so it is asked by events.
@@ -87,11 +121,18 @@ struct Range {
     up_to: Option<Position>,
 }
 
+impl Options {
+    /// The last position that is wanted.
+    fn last(&self) -> Option<&str> {
+        self.to.as_deref().or(self.as_of.as_deref())
+    }
+}
+
 impl Range {
     fn of(options: &Options) -> anyhow::Result<Self> {
         Ok(Self {
             after: options.from.as_deref().map(number).transpose()?,
-            up_to: options.to.as_deref().map(number).transpose()?,
+            up_to: options.last().map(number).transpose()?,
         })
     }
 
@@ -113,8 +154,15 @@ fn number(token: &str) -> anyhow::Result<Position> {
     }
 }
 
-async fn from_server(options: &Options, mut client: Client) -> anyhow::Result<()> {
+async fn from_server(options: &Options, mut client: Client, sink: Sink<'_>) -> anyhow::Result<()> {
     let range = Range::of(options)?;
+    if let Some(token) = options.as_of.as_deref().filter(|token| token.contains('-')) {
+        // The server says whether it is a position of its log.
+        let (from, none) = (escaped(token), "types=none&limit=1");
+        let _: Page = client
+            .get(&format!("/v1/events?from={from}&{none}"))
+            .await?;
+    }
     let mut query = format!("?limit={BATCH}");
     if !options.types.is_empty() {
         query.push_str(&format!("&types={}", escaped(&options.types.join(","))));
@@ -129,13 +177,13 @@ async fn from_server(options: &Options, mut client: Client) -> anyhow::Result<()
     };
     loop {
         let page: Page = client.get(&format!("{path}{query}{place}")).await?;
-        for line in &page.items {
+        for line in page.items {
             let position = number(&line.position)?;
             if range.has_passed(position) {
                 return Ok(());
             }
             if range.holds(position) {
-                output::line(&serde_json::to_string(line)?)?;
+                sink(line)?;
             }
         }
         let Some(cursor) = page.next_cursor else {
@@ -145,11 +193,15 @@ async fn from_server(options: &Options, mut client: Client) -> anyhow::Result<()
     }
 }
 
-async fn from_folder(options: &Options, data: &std::path::Path) -> anyhow::Result<()> {
+async fn from_folder(
+    options: &Options,
+    data: &std::path::Path,
+    sink: Sink<'_>,
+) -> anyhow::Result<()> {
     let store = embedded::Store::open_read_only(Layout::of(data).log)
         .with_context(|| format!("cannot open the data folder {}", data.display()))?;
     let log = store.log_id();
-    for token in [&options.from, &options.to].into_iter().flatten() {
+    for token in options.from.as_deref().into_iter().chain(options.last()) {
         // A number alone is a position too; with a tag it has to be this log's.
         if token.contains('-') {
             position::read(token, log)?;
@@ -182,7 +234,7 @@ async fn from_folder(options: &Options, data: &std::path::Path) -> anyhow::Resul
                 return Ok(());
             }
             if shown(event) {
-                output::line(&serde_json::to_string(&line(event, &redactor, log))?)?;
+                sink(line(event, &redactor, log))?;
             }
         }
         if batch.at_end {
