@@ -167,15 +167,12 @@ pub(crate) fn words(event: &Event, after: &State) -> String {
             )
         }
         Event::SkipRequested(requested) => {
-            let what = match requested.direction {
-                Direction::Do => "",
-                Direction::Undo => "the undo of ",
-                Direction::Reverse => "the reversal of ",
+            let (what, once) = match requested.direction {
+                Direction::Do => ("", "what it may have done is undone"),
+                Direction::Undo => ("the undo of ", "it is answered"),
+                Direction::Reverse => ("the reversal of ", "it is answered"),
             };
-            format!(
-                "{what}{} is to be left out, once what it may have done is undone",
-                requested.step
-            )
+            format!("{what}{} is to be left out, once {once}", requested.step)
         }
         Event::StepSkipped(skipped) => {
             let part = Part {

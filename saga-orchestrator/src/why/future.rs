@@ -1,65 +1,19 @@
-//! How a saga stands, what it waits for, and what happens then: asked of the engine itself.
+//! What a saga waits for and what happens then: asked of the engine itself.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use recourse_saga::{
-    Action, By, Definition, Direction, Event, Finding, Input, Part, Sent, SkipResult, State,
-    Status, StepStatus, Timer, act, react,
+    Action, By, Definition, Event, Finding, Input, Sent, SkipResult, State, Status, StepStatus,
+    Timer, act, react,
 };
 
 use super::{
     Awaited, Possible, Tale,
     past::{asks, list, part, sends, step, time},
+    present::steps,
 };
 use crate::operator;
-
-/// How a saga stands.
-pub(super) fn how_it_stands(tale: &Tale<'_>) -> Vec<String> {
-    let state = &tale.state;
-    let whose = format!("the saga {} {}", tale.saga.definition, tale.saga.id);
-    if tale.saga.events.is_empty() {
-        return vec![format!("{whose} has not begun yet")];
-    }
-    let because = state.turned_back().map_or_else(String::new, |reason| {
-        format!(", because of {} ({})", reason.code, reason.detail)
-    });
-    let trouble = state.trouble().unwrap_or_default();
-    let stands = match state.status() {
-        Status::Running => "goes forward".to_owned(),
-        Status::Compensating => format!("goes back{because}"),
-        Status::Paused => "is paused".to_owned(),
-        Status::Parked => format!("is parked: {trouble}"),
-        Status::NeedsAttention => format!("needs attention: {trouble}"),
-        Status::Completed => "is completed: everything is done".to_owned(),
-        Status::Compensated => format!("is compensated: it went back{because}"),
-    };
-    let mut said = vec![format!("{whose} {stands}")];
-    let exceptions: Vec<&Part> = state.exceptions().map(|skip| &skip.part).collect();
-    let mut remaining = state.remaining();
-    remaining.retain(|part| !exceptions.contains(&part));
-    if !remaining.is_empty() {
-        said.push(format!("left to do: {}", steps(&remaining).join(", ")));
-    }
-    for skip in state.exceptions() {
-        said.push(format!(
-            "left as it is by an operator ({}): {} (\"{}\")",
-            skip.by.actor, skip.part, skip.by.reason
-        ));
-    }
-    said
-}
-
-/// Parts as a person lists them: the items of one step together.
-fn steps(parts: &[Part]) -> Vec<String> {
-    parts
-        .chunk_by(|one, other| one.step == other.step)
-        .filter_map(|alike| {
-            let items = list(alike.iter().map(|part| &part.item));
-            Some(part(Direction::Do, &alike.first()?.step, &items))
-        })
-        .collect()
-}
 
 /// What a saga that has not ended waits for.
 pub(super) fn awaited(tale: &Tale<'_>) -> Option<Awaited> {
@@ -164,21 +118,20 @@ fn open(tale: &Tale<'_>) -> Vec<String> {
 
 /// What is known of the payment provider, where it is what is really waited for.
 fn provider(tale: &Tale<'_>, sent: &Sent) -> String {
-    if sent.target.category() != "payment" {
-        return String::new();
-    }
-    match tale.asked.last() {
+    let mut asked = tale.asked.iter();
+    match asked.find(|asked| asked.command == sent.id) {
         None => String::new(),
-        Some((operation, false)) => {
-            format!(
-                " (the payment provider is being asked to {})",
-                asks(*operation)
-            )
+        Some(asked) => {
+            let what = asks(asked.operation);
+            if asked.is_unknown {
+                format!(
+                    " (the payment provider gave no clear answer and is asked again and again to \
+                     {what})"
+                )
+            } else {
+                format!(" (the payment provider is being asked to {what})")
+            }
         }
-        Some((operation, true)) => format!(
-            " (the payment provider gave no clear answer and is asked again and again to {})",
-            asks(*operation)
-        ),
     }
 }
 
@@ -337,7 +290,9 @@ fn one(
         let mut then = after.undo_plan();
         then.retain(|part| {
             let mut sent = events.iter().flat_map(Event::commands);
-            !sent.any(|sent| sent.step == part.step && sent.item == part.item)
+            let is_sent = sent.any(|sent| sent.step == part.step && sent.item == part.item);
+            let mut skips = after.skips().iter();
+            !is_sent && !skips.any(|skip| skip.part == *part)
         });
         if !then.is_empty() {
             words.push(format!("then undoes {}", steps(&then).join(", then ")));

@@ -16,6 +16,7 @@ mod future;
 mod history;
 pub(crate) mod http;
 mod past;
+mod present;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -23,7 +24,10 @@ mod text;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use recourse_domain::order;
+use recourse_domain::{
+    order,
+    payment::{self, Operation},
+};
 use recourse_event_store::{RecordedEvent, typed};
 use recourse_saga::{Definition, Event, State, Status};
 use recourse_service::position;
@@ -112,11 +116,19 @@ struct Tale<'a> {
     paused: Option<recourse_saga::By>,
     /// That what refused it says that asking again cannot help.
     is_final: bool,
-    /// What its payment's provider has been asked for and has not answered: what, and whether an
-    /// answer was missed already.
-    asked: Vec<(recourse_domain::payment::Operation, bool)>,
+    /// What its payment's provider has been asked for and has not answered.
+    asked: Vec<Asked>,
     /// Whether others are told of beside it, so that each line says whose it is.
     is_one_of_several: bool,
+}
+
+/// What a payment's provider has been asked for and has not answered.
+struct Asked {
+    operation: Operation,
+    /// The command that waits for it.
+    command: Uuid,
+    /// That an answer was missed already.
+    is_unknown: bool,
 }
 
 /// Tells a history.
@@ -167,7 +179,7 @@ pub fn tell(history: &History, definitions: &[Arc<Definition>]) -> Result<Why, t
         });
         format!("order {} is {status}{why}", history.order_id)
     }));
-    now.extend(tales.iter().flat_map(future::how_it_stands));
+    now.extend(tales.iter().flat_map(present::how_it_stands));
     let mut why = Why {
         order_id: history.order_id,
         saga_id: history.only,
@@ -207,25 +219,34 @@ fn told_by_payment(
         return Ok(Vec::new());
     }
     let metadata = event.metadata()?;
-    let happened = event.decode::<recourse_domain::payment::Event>()?;
+    let happened = event.decode::<payment::Event>()?;
     let about = past::operation(&happened);
-    let takes = metadata.takes.as_ref().map(|taken| &taken.answered.saga);
-    let answers = metadata.answers.iter().map(|answered| &answered.saga);
-    let whose: Vec<_> = takes.into_iter().chain(answers).collect();
+    let takes = metadata.takes.as_ref().map(|taken| &taken.answered);
+    let whose: Vec<_> = takes.into_iter().chain(&metadata.answers).collect();
     let mut said = Vec::new();
     for tale in tales {
+        let is_about = |asked: &Asked| Some(asked.operation) == about;
+        let is_its = whose.iter().any(|its| its.saga == tale.saga.stream);
         // What was learned on the way says no saga's name: it is about what that saga asked for.
-        let is_asked = tale.asked.iter().any(|(asked, _)| Some(*asked) == about);
-        let is_its = whose.contains(&&tale.saga.stream);
-        let concerns = is_its || (whose.is_empty() && is_asked);
+        let concerns = is_its || (whose.is_empty() && tale.asked.iter().any(is_about));
         if !concerns {
             continue;
         }
-        if let Some(about) = about {
-            tale.asked.retain(|(asked, _)| *asked != about);
-            if happened.intent().is_some() || happened.is_progress() {
-                tale.asked.push((about, happened.is_progress()));
-            }
+        if happened.is_progress() {
+            let asked = tale.asked.iter_mut();
+            asked
+                .filter(|asked| Some(asked.operation) == about)
+                .for_each(|asked| {
+                    asked.is_unknown = true;
+                });
+        } else if let (Some(operation), Some(taken)) = (happened.intent(), takes) {
+            tale.asked.push(Asked {
+                operation,
+                command: taken.command,
+                is_unknown: false,
+            });
+        } else {
+            tale.asked.retain(|asked| !is_about(asked));
         }
         if said.is_empty() {
             said.extend(past::of_payment(&happened).map(|text| tale.named(text)));

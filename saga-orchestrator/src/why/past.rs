@@ -80,6 +80,9 @@ fn first(event: &Event, before: &State, after: &State) -> String {
         Event::CancellationNoted(_) => {
             "the saga sees the cancellation, before its point of no return".to_owned()
         }
+        Event::Completed(_) if after.skips().iter().any(|skip| skip.counts) => {
+            "the saga is completed, but for what an operator had left out".to_owned()
+        }
         Event::Completed(_) => "the saga is completed: everything is done".to_owned(),
         Event::Compensated(_) => match after.exceptions().next() {
             None => "the saga is compensated: everything that it did is undone".to_owned(),
@@ -114,7 +117,7 @@ fn first(event: &Event, before: &State, after: &State) -> String {
         Event::SkipRequested(its) => {
             let first = match its.direction {
                 Direction::Do => ", once what it may have done is undone",
-                Direction::Undo | Direction::Reverse => "",
+                Direction::Undo | Direction::Reverse => ", once it is answered",
             };
             format!(
                 "{} wants {} left out{first}{}",

@@ -348,7 +348,7 @@ async fn of_a_completed_order_the_chain_is_told_from_the_request_to_the_end() {
 12:00:00.014Z  the saga is completed: everything is done
 
 now   order ORDER is completed
-      the saga fulfilment SAGA1 is completed: everything is done
+      the saga fulfilment SAGA1 is completed
       nothing is awaited
 "#,
     );
@@ -677,6 +677,56 @@ now   order ORDER is pending
 }
 
 #[tokio::test]
+async fn a_step_that_an_operator_had_left_out_is_named_after_the_end() {
+    let mut world = World::placed().await;
+    world.steps_are_done(3).await;
+    let no = refused("capture-refused", "the bank does not pay");
+    world.all_answer(&no).await;
+    let skip = Action::Skip {
+        step: "capture-payment".into(),
+        result: SkipResult::Left,
+    };
+    world.act(skip, "paid in cash").await;
+    world.steps_are_done(3).await;
+    let why = world.why().await;
+    assert_eq!(world.saga().status(), Status::Completed);
+    reads(
+        &world,
+        &why,
+        r#"
+12:00:00.000Z  a client orders 2 of tea-1, 1 of cup-7 for 59.97 EUR, by request checkout-81
+12:00:00.001Z  the saga fulfilment begins and has until 12:01:00.001Z to end
+12:00:00.001Z  reserve-stock 0, 1 is asked of stock-tea-1, stock-cup-7
+12:00:00.002Z  reserve-stock 0 is done
+12:00:00.003Z  reserve-stock 1 is done
+12:00:00.003Z  authorize-payment is asked of payment-PAYMENT
+12:00:00.004Z  authorize-payment is done
+12:00:00.004Z  confirm-order is asked of order-ORDER
+12:00:00.005Z  confirm-order is done: the point of no return is passed
+12:00:00.005Z  capture-payment is asked of payment-PAYMENT
+12:00:00.006Z  capture-payment is refused (capture-refused): the bank does not pay
+12:00:00.006Z  the saga needs attention: capture-payment was refused (capture-refused): the bank does not pay
+12:00:00.006Z  an operator (ines) wants capture-payment left out, once what it may have done is undone ("paid in cash")
+12:00:00.006Z  the saga needs no attention any more and has until 12:01:00.006Z
+12:00:00.006Z  the undo of authorize-payment is asked of payment-PAYMENT
+12:00:00.007Z  the undo of authorize-payment is done
+12:00:00.007Z  capture-payment is left out
+12:00:00.007Z  commit-stock 0, 1 is asked of stock-tea-1, stock-cup-7
+12:00:00.008Z  commit-stock 0 is done
+12:00:00.009Z  commit-stock 1 is done
+12:00:00.009Z  complete-order is asked of order-ORDER
+12:00:00.010Z  complete-order is done
+12:00:00.010Z  the saga is completed, but for what an operator had left out
+
+now   order ORDER is pending
+      the saga fulfilment SAGA1 is completed
+      left out by an operator (ines): capture-payment ("paid in cash")
+      nothing is awaited
+"#,
+    );
+}
+
+#[tokio::test]
 async fn what_an_operator_left_is_named_after_the_end() {
     let mut world = World::placed().await;
     world.steps_are_done(1).await;
@@ -708,7 +758,7 @@ async fn what_an_operator_left_is_named_after_the_end() {
 12:00:00.005Z  the saga needs attention: the undo of reserve-stock 0 was refused (hold-gone): there is no such hold
 12:00:00.006Z  the undo of reserve-stock 1 is refused (hold-gone): there is no such hold
 12:00:00.006Z  the saga needs attention: the undo of reserve-stock 1 was refused (hold-gone): there is no such hold
-12:00:00.006Z  an operator (ines) wants the undo of reserve-stock left out ("counted by hand")
+12:00:00.006Z  an operator (ines) wants the undo of reserve-stock left out, once it is answered ("counted by hand")
 12:00:00.006Z  the saga needs no attention any more and has until 12:01:00.006Z
 12:00:00.006Z  reserve-stock 0 is not undone: an operator answers for it
 12:00:00.006Z  reserve-stock 1 is not undone: an operator answers for it
@@ -718,8 +768,7 @@ async fn what_an_operator_left_is_named_after_the_end() {
 
 now   order ORDER is pending
       the saga fulfilment SAGA1 is compensated: it went back, because of payment-declined (the card was declined)
-      left as it is by an operator (ines): reserve-stock 0 ("counted by hand")
-      left as it is by an operator (ines): reserve-stock 1 ("counted by hand")
+      left as it is by an operator (ines): reserve-stock 0, 1 ("counted by hand")
       nothing is awaited
 "#,
     );
@@ -816,6 +865,11 @@ async fn of_a_cancelled_order_the_client_is_quoted() {
     world.wait(1);
     let position = event.position;
     world.hear(Input::Cancelled { position }).await;
+    let halfway = world.why().await;
+    assert_eq!(
+        halfway.now[2],
+        "left to undo: authorize-payment, reserve-stock 0, 1"
+    );
     world.steps_are_done(2).await;
     let why = world.why().await;
     reads(
@@ -909,7 +963,7 @@ async fn an_order_with_a_return_tells_of_both_sagas_and_a_saga_of_itself_alone()
 13:00:00.015Z  return S2: the payment provider gives no clear answer (the answer was lost): it may have done it or not, and is asked to give money back again under the same key until it says which
 
 now   order ORDER is completed
-      the saga fulfilment SAGA1 is completed: everything is done
+      the saga fulfilment SAGA1 is completed
       the saga return SAGA2 goes forward
       left to do: refund-payment, restock, close-return
       waits for return S2: the answer of payment-PAYMENT to
