@@ -1,8 +1,8 @@
 //! Promise 2 in the ledger: every entry sums to zero, every amount that moved is one entry, and
 //! the accounts amount to their postings.
 //!
-//! What is to be booked is said here anew, from the events of payments, and not asked of those
-//! who keep the book.
+//! What is to be booked is said here anew, from the events of payments and of what operators had
+//! left out, and not asked of those who keep the book.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_domain::{Money, payment::Event};
+use recourse_domain::payment::Event;
 use recourse_event_store::{EventStore, Metadata, Position, RecordedEvent};
 use recourse_views::{
     Checkpoint,
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::{
     report::{Breaches, Evidence, Kind},
     views::View,
+    write_offs::Move,
 };
 
 /// What the log says is to be booked.
@@ -39,7 +40,7 @@ struct Expected {
 impl Ledger {
     pub(super) fn payment(&mut self, event: &RecordedEvent, metadata: &Metadata, what: &Event) {
         // From, to, how much.
-        let moves: &[(&str, &str, Money)] = match what {
+        let moves: &[Move] = match what {
             Event::Authorized(it) => &[("authorizations", "holds-open", it.amount)],
             Event::Voided(it) => &[("holds-open", "holds-voided", it.amount)],
             Event::Captured(it) => &[
@@ -52,12 +53,11 @@ impl Ledger {
         self.expect(event, metadata, moves);
     }
 
-    fn expect(
-        &mut self,
-        event: &RecordedEvent,
-        metadata: &Metadata,
-        moves: &[(&str, &str, Money)],
-    ) {
+    /// An event moves this; nothing where no money moves.
+    pub(super) fn expect(&mut self, event: &RecordedEvent, metadata: &Metadata, moves: &[Move]) {
+        if moves.is_empty() {
+            return;
+        }
         let posting = |account: &str, currency: String, amount_minor: i64| Posting {
             account: account.to_owned(),
             currency,
@@ -157,6 +157,24 @@ impl Scanned {
         Ok(scanned)
     }
 
+    /// A book by hand.
+    #[cfg(test)]
+    pub(super) fn made_of(
+        checkpoint: Option<Checkpoint>,
+        entries: Vec<Entry>,
+        balances: Vec<Balance>,
+    ) -> Self {
+        let mut scanned = Self {
+            checkpoint,
+            balances,
+            ..Self::default()
+        };
+        for (number, entry) in (1..).zip(entries) {
+            scanned.take(Booked { number, entry });
+        }
+        scanned
+    }
+
     fn take(&mut self, booked: Booked) {
         let Booked { number, entry } = booked;
         let mut by_currency: BTreeMap<&str, i128> = BTreeMap::new();
@@ -242,6 +260,19 @@ pub struct BookView {
 }
 
 impl BookView {
+    /// One by hand.
+    #[cfg(test)]
+    pub(super) const fn of(scanned: Scanned) -> Self {
+        let book = Book {
+            name: "ledger",
+            version: 1,
+        };
+        Self {
+            book,
+            scanned: Ok(scanned),
+        }
+    }
+
     /// Scans it as it is now. Where it cannot be, [`View::compare`] says so.
     pub async fn scan(books: &dyn Books, book: Book) -> Self {
         Self {

@@ -28,6 +28,7 @@ mod stock;
 mod tests;
 mod told;
 mod views;
+mod write_offs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -301,6 +302,11 @@ impl Fold {
         {
             self.orders.saga_started(id, saga, event, breaches);
         }
+        if let recourse_saga::Event::StepSkipped(skipped) = &*what {
+            let order = metadata.correlation_id;
+            let moves = self.orders.skipped(order, skipped, &self.payments);
+            self.ledger.expect(event, metadata, &moves);
+        }
         if let Some(end) = ended {
             self.orders.saga_ended(&end, event, breaches);
         }
@@ -323,6 +329,10 @@ impl Fold {
                 if let Some(what) = read::<order::Event>(event, breaches) {
                     self.orders
                         .apply(event, metadata.recorded_at, &what, breaches);
+                    if let order::Event::Revoked(_) = &*what {
+                        let moves = self.orders.revoked(&event.stream);
+                        self.ledger.expect(event, metadata, &moves);
+                    }
                 }
             }
             "payment" => {

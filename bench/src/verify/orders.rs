@@ -8,7 +8,8 @@ use recourse_domain::{
     order::{self, Event, ReturnStatus, Status},
     stock::Held,
 };
-use recourse_event_store::{Position, RecordedEvent};
+use recourse_event_store::{Position, RecordedEvent, StreamName};
+use recourse_saga::{Direction, StepSkipped};
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     report::{Breaches, Evidence, Kind, MoneyTotals},
     returns::{self, RETURN, Return},
     sagas::{self, End, HoldChange, Sagas, Skipped},
+    write_offs::{Move, WrittenOff},
 };
 
 /// The definition whose sagas settle orders.
@@ -38,6 +40,7 @@ pub(super) struct Order {
     returns: Vec<Return>,
     /// What an operator had its saga leave out.
     skipped: Vec<Skipped>,
+    written_off: WrittenOff,
     placed: Evidence,
     placed_at: DateTime<Utc>,
     last: Evidence,
@@ -107,6 +110,7 @@ impl Orders {
                     placed: event.into(),
                     placed_at: recorded_at,
                     skipped: Vec::new(),
+                    written_off: WrittenOff::default(),
                     last: event.into(),
                 },
             );
@@ -164,6 +168,32 @@ impl Orders {
         order.last = event.into();
     }
 
+    /// A saga had something left out for an order: what that moves, where it is about money.
+    pub(super) fn skipped(
+        &mut self,
+        order: Uuid,
+        skipped: &StepSkipped,
+        payments: &Payments,
+    ) -> Vec<Move> {
+        let Some(order) = self.orders.get_mut(&order) else {
+            return Vec::new();
+        };
+        if skipped.target.category() != "payment" {
+            return Vec::new();
+        }
+        let payment = skipped.target.id().parse().ok();
+        let payment = payment.and_then(|id| payments.get(id));
+        order.written_off.skip(skipped, order.total, payment)
+    }
+
+    /// An order was revoked: what that moves.
+    pub(super) fn revoked(&mut self, order: &StreamName) -> Vec<Move> {
+        let order = order.id().parse().ok();
+        order
+            .and_then(|id| self.orders.get_mut(&id))
+            .map_or_else(Vec::new, |order| order.written_off.revoke())
+    }
+
     /// A saga has started for an order.
     pub(super) fn saga_started(
         &mut self,
@@ -212,7 +242,8 @@ impl Orders {
         let Some(order) = self.orders.get_mut(&end.order) else {
             return;
         };
-        if let Some(its) = order.returns.iter().find(|its| its.saga == end.saga) {
+        if let Some(its) = order.returns.iter_mut().find(|its| its.saga == end.saga) {
+            its.skipped.extend(end.skipped.iter().cloned());
             return its.goods(end, event, breaches);
         }
         order.skipped.extend(end.skipped.iter().cloned());
@@ -227,10 +258,7 @@ impl Orders {
                 end.holds.get(&number),
                 Some((held, HoldChange::Committed)) if held == sku
             );
-            let is_skipped = end.skipped.iter().any(|skipped| {
-                skipped.target.category() == "stock" && skipped.item == number.to_string()
-            });
-            if out != kept && !is_skipped {
+            if out != kept && !is_left_out(end, number) {
                 breaches.add(
                     Kind::GoodsNotOrder,
                     format!("order-{}", end.order),
@@ -284,6 +312,9 @@ impl Orders {
             let totals = money.entry(order.total.currency.to_string()).or_default();
             totals.ordered += i128::from(order.total.amount_minor);
             totals.goods_kept += order.kept();
+            totals.unpaid += order.written_off.unpaid;
+            totals.unreturned += order.written_off.unreturned;
+            totals.abandoned += order.written_off.held;
             // Each of them speaks for itself, so all are asked.
             let returned = order
                 .returns
@@ -302,6 +333,15 @@ impl Orders {
     pub(super) fn get(&self, id: Uuid) -> Option<&Order> {
         self.orders.get(&id)
     }
+}
+
+/// Whether an operator had what moves a line's goods left out, or the order not be told of it.
+fn is_left_out(end: &End, line: u32) -> bool {
+    let mut skipped = end.skipped.iter();
+    skipped.any(|skipped| match skipped.target.category() {
+        "stock" => skipped.item == line.to_string(),
+        category => category == "order",
+    })
 }
 
 /// Something that a saga is to settle.
@@ -364,7 +404,7 @@ impl Return {
                 end.holds.get(&number),
                 Some((of, HoldChange::Restocked)) if of == sku
             );
-            if back != closed {
+            if back != closed && !is_left_out(end, number) {
                 breaches.add(
                     Kind::GoodsNotOrder,
                     format!("order-{}", end.order),
@@ -402,7 +442,8 @@ impl Return {
             } else {
                 ReturnStatus::Rejected
             };
-        if !agrees {
+        let mut skipped = self.skipped.iter();
+        if !agrees && !skipped.any(|skipped| skipped.target.category() == "order") {
             breaches.add(
                 Kind::OrderSagaDisagree,
                 wait.subject,
@@ -551,30 +592,37 @@ impl Order {
                 evidence(),
             );
         }
-        if self.is_excepted("payment") {
-            // Written off, and listed as such.
-            return;
-        }
-        if authorized != captured + voided {
+        let WrittenOff {
+            unpaid,
+            unreturned,
+            held,
+            ..
+        } = self.written_off;
+        // A hold whose making was left out is of nobody's concern until it is to be taken.
+        let may_be_held = self.skipped.iter().any(|skipped| {
+            (skipped.direction, &*skipped.command) == (Direction::Do, "payment.authorize")
+        });
+        if authorized != captured + voided + held && !may_be_held {
             breaches.add(
                 Kind::MoneyNotConserved,
                 &subject,
                 format!(
-                    "it is {}, and of {authorized} authorized {captured} are captured and \
-                     {voided} voided",
+                    "it is {}, and of {authorized} authorized {captured} are captured, {voided} \
+                     voided and {held} written off",
                     self.status
                 ),
                 evidence(),
             );
         }
         let kept = self.kept();
-        if captured - refunded != kept {
+        if captured - refunded + unpaid - unreturned != kept {
             breaches.add(
                 Kind::CapturedNotGoodsKept,
                 &subject,
                 format!(
                     "it is {}, its kept goods cost {kept}, and {captured} are captured and \
-                     {refunded} refunded",
+                     {refunded} refunded; written off are {unpaid} unpaid and {unreturned} not \
+                     refunded",
                     self.status
                 ),
                 evidence(),

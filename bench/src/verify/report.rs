@@ -77,8 +77,21 @@ pub struct MoneyTotals {
     #[serde(default)]
     pub refunded: i128,
     /// What the goods cost that clients keep: what `captured` less `refunded` must be once all
-    /// is settled.
+    /// is settled, with `unpaid` added and `unreturned` taken off.
     pub goods_kept: i128,
+    /// Of that, what operators gave away, or say was paid elsewhere.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub unpaid: i128,
+    /// What operators did not have refunded, or say was refunded elsewhere.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub unreturned: i128,
+    /// What operators left reserved with the provider, or say was let go elsewhere.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub abandoned: i128,
+}
+
+fn is_nothing(amount: &i128) -> bool {
+    *amount == 0
 }
 
 /// Stock over all SKUs, in pieces.
@@ -428,14 +441,24 @@ impl Report {
                 voided,
                 refunded,
                 goods_kept,
+                unpaid,
+                unreturned,
+                abandoned,
             } = money;
             writeln!(
                 out,
                 "money     {currency}: ordered {ordered}, authorized {authorized} = captured \
                  {captured} + voided {voided} + open {}, refunded {refunded}, goods kept \
                  {goods_kept}",
-                authorized - captured - voided,
+                authorized - captured - voided - abandoned,
             )?;
+            if [unpaid, unreturned, abandoned].iter().any(|sum| **sum != 0) {
+                writeln!(
+                    out,
+                    "          written off {unpaid} unpaid of the goods kept, {unreturned} not \
+                     refunded, {abandoned} not let go",
+                )?;
+            }
         }
         let stock = self.stock;
         writeln!(

@@ -10,7 +10,7 @@ use recourse_event_store::RecordedEvent;
 use recourse_saga::saga_id;
 use uuid::Uuid;
 
-use super::report::Evidence;
+use super::{report::Evidence, sagas::Skipped};
 
 /// The definition whose sagas carry returns out.
 pub(super) const RETURN: &str = "return";
@@ -22,6 +22,8 @@ pub(super) struct Return {
     pub(super) status: ReturnStatus,
     pub(super) lines: Vec<(Sku, u32)>,
     pub(super) refund: i128,
+    /// What an operator had its saga leave out.
+    pub(super) skipped: Vec<Skipped>,
     pub(super) requested: Evidence,
     pub(super) requested_at: DateTime<Utc>,
     pub(super) last: Evidence,
@@ -43,6 +45,7 @@ impl Return {
                 .map(|line| (line.sku.clone(), line.quantity.get()))
                 .collect(),
             refund: i128::from(requested.refund.amount_minor),
+            skipped: Vec::new(),
             requested: event.into(),
             requested_at: at,
             last: event.into(),

@@ -1,12 +1,14 @@
 //! Promise 4 for sagas: each command sent once, answered once, in its target's stream; no
 //! saga ends before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use recourse_domain::{NOTHING_TO_UNDO, Sku, stock::Held};
 use recourse_event_store::{Answered, Mark, Metadata, RecordedEvent, StreamName};
-use recourse_saga::{Answer, Direction, Event, SentCommand, SkipResult, StepSkipped};
+use recourse_saga::{
+    Answer, Direction, Event, Kind as StepKind, SentCommand, SkipResult, StepSkipped,
+};
 use uuid::Uuid;
 
 use super::{
@@ -28,8 +30,9 @@ pub(super) struct Saga {
     pub(super) order: Uuid,
     pub(super) deadline_at: DateTime<Utc>,
     pub(super) status: Status,
-    /// How it stands but for standing still.
-    moving: Status,
+    stands: Stands,
+    /// The kinds of its steps, by their names.
+    kinds: BTreeMap<Arc<str>, StepKind>,
     pub(super) started: Evidence,
     pub(super) last: Evidence,
     open: Box<Open>,
@@ -48,6 +51,9 @@ pub(super) struct Skipped {
     /// The aggregate that it would have gone to.
     pub(super) target: StreamName,
     pub(super) item: String,
+    pub(super) direction: Direction,
+    /// Its type: `payment.void`.
+    pub(super) command: String,
 }
 
 struct Sent {
@@ -61,6 +67,39 @@ struct Sent {
     answer: Option<(Evidence, Answer)>,
     noted: bool,
     superseded: bool,
+}
+
+/// What makes up how an open saga stands.
+#[derive(Default)]
+struct Stands {
+    /// It is on its way back.
+    turned: bool,
+    /// It has asked for its point of no return to be taken back, and has no answer yet.
+    reversing: bool,
+    attention: bool,
+    paused: bool,
+    parked: bool,
+}
+
+impl Stands {
+    const fn status(&self) -> Status {
+        if self.parked {
+            Status::Parked
+        } else if self.paused {
+            Status::Paused
+        } else if self.attention {
+            Status::NeedsAttention
+        } else if self.turned || self.reversing {
+            Status::Compensating
+        } else {
+            Status::Running
+        }
+    }
+
+    const fn turn(&mut self) {
+        self.turned = true;
+        self.reversing = false;
+    }
 }
 
 /// How a saga stands, as the API shows it.
@@ -167,7 +206,12 @@ impl Sagas {
                         order: metadata.correlation_id,
                         deadline_at: started.deadline_at,
                         status: Status::Running,
-                        moving: Status::Running,
+                        stands: Stands::default(),
+                        kinds: started
+                            .steps
+                            .iter()
+                            .map(|step| (Arc::clone(&step.name), step.kind))
+                            .collect(),
                         started: event.into(),
                         last: event.into(),
                         open: Box::default(),
@@ -429,9 +473,7 @@ impl Saga {
                 if let Some(deadline_at) = noted.deadline_at {
                     self.deadline_at = deadline_at;
                     // Another answer leaves what needs attention as it is.
-                    if self.moving == Status::NeedsAttention {
-                        self.moving = Status::Running;
-                    }
+                    self.stands.attention = false;
                 }
                 for closed in &noted.closes {
                     self.known(event, *closed, breaches);
@@ -439,19 +481,11 @@ impl Saga {
                         sent.superseded = true;
                     }
                 }
-                let refused = noted.answer != Answer::Done && !noted.counts_as_done;
-                let turns_back = refused && noted.resend_at.is_none();
-                let undoes = noted
-                    .commands
-                    .iter()
-                    .any(|sent| sent.direction != Direction::Do);
-                if turns_back || undoes {
-                    self.moving = Status::Compensating;
-                }
+                self.turned_by(noted);
             }
             Event::TimedOut(timed_out) => {
                 self.known(event, timed_out.command, breaches);
-                self.moving = Status::Compensating;
+                self.stands.turn();
             }
             Event::Overdue(overdue) => self.known(event, overdue.command, breaches),
             Event::Resent(resent) => {
@@ -460,31 +494,39 @@ impl Saga {
                     sent.superseded = true;
                 }
             }
-            Event::CancellationNoted(_) => self.moving = Status::Compensating,
-            Event::AttentionNeeded(_) => self.moving = Status::NeedsAttention,
-            Event::Parked(_) => self.status = Status::Parked,
-            Event::Paused(_) => self.status = Status::Paused,
+            Event::CancellationNoted(_) => self.stands.turn(),
+            Event::AttentionNeeded(_) => self.stands.attention = true,
+            Event::Parked(_) => self.stands.parked = true,
+            Event::Paused(_) => self.stands.paused = true,
             Event::Resumed(resumed) => {
+                self.stands.parked = false;
+                self.stands.paused = resumed.stays_paused;
                 self.go_on(resumed.deadline_at);
-                self.status = self.moving;
             }
             Event::Retried(retried) => self.eased(retried.deadline_at),
             Event::SkipRequested(requested) => self.eased(requested.deadline_at),
             Event::StepSkipped(skipped) => self.open.skipped.push(Skipped {
                 target: skipped.target.clone(),
                 item: skipped.item.to_string(),
+                direction: skipped.direction,
+                command: skipped.command_type.clone(),
             }),
             Event::CompensationRequested(requested) => {
                 self.go_on(Some(requested.deadline_at));
-                self.moving = Status::Compensating;
-                self.status = Status::Compensating;
+                self.stands.attention = false;
+                self.stands.paused = false;
+                if requested.past_pivot {
+                    self.stands.reversing = true;
+                } else {
+                    self.stands.turn();
+                }
             }
             Event::Started(_) => {}
             Event::Completed(_) => self.end(event, Status::Completed, breaches),
             Event::Compensated(_) => self.end(event, Status::Compensated, breaches),
         }
-        if !matches!(self.status, Status::Paused | Status::Parked) && !self.status.has_ended() {
-            self.status = self.moving;
+        if !self.status.has_ended() {
+            self.status = self.stands.status();
         }
         for (index, sent) in (0_u32..).zip(what.commands()) {
             commands.sent = commands.sent.saturating_add(1);
@@ -502,8 +544,35 @@ impl Saga {
     /// Needs no attention any more, where an action says so.
     fn eased(&mut self, deadline_at: Option<DateTime<Utc>>) {
         self.go_on(deadline_at);
-        if deadline_at.is_some() && self.moving == Status::NeedsAttention {
-            self.moving = Status::Running;
+        if deadline_at.is_some() {
+            self.stands.attention = false;
+        }
+    }
+
+    /// An answer turns the saga back where it is a refusal up to the point of no return; and one
+    /// to the reversal of that, which an operator wanted, where it is none. What decides nothing
+    /// turns nothing.
+    fn turned_by(&mut self, noted: &recourse_saga::Answered) {
+        let is_refused = noted.answer != Answer::Done && !noted.counts_as_done;
+        if is_refused && (noted.is_moot || noted.resend_at.is_some()) {
+            return;
+        }
+        let kind = self.kinds.get(&noted.step);
+        match noted.direction {
+            Direction::Do => {
+                let is_past = matches!(kind, Some(StepKind::Retriable | StepKind::Closing));
+                if is_refused && !is_past {
+                    self.stands.turn();
+                }
+            }
+            Direction::Reverse if self.stands.reversing && kind == Some(&StepKind::Pivot) => {
+                if is_refused {
+                    self.stands.reversing = false;
+                } else {
+                    self.stands.turn();
+                }
+            }
+            Direction::Undo | Direction::Reverse => {}
         }
     }
 

@@ -229,6 +229,18 @@ fn a_skipped_capture_lets_the_money_go_and_the_order_be_completed() {
     assert!(report.status.success(), "{report:?}");
     let report: Value = serde_json::from_slice(&report.stdout).unwrap();
     assert_eq!(report["exceptions"][0]["command"], "payment.capture");
+    // The goods are given away, and the ledger says what that cost.
+    assert_eq!(report["money"]["EUR"]["unpaid"], 2_000);
+    let entries = server.get("/v1/ledger/entries?account=write-offs");
+    let entries = entries.header("recourse-min-position", server.head());
+    let entries = entries.send().expect(200).json();
+    assert_eq!(entries["items"].as_array().unwrap().len(), 1);
+    let entry = &entries["items"][0];
+    assert_eq!(entry["cause"]["type"], "saga.step-skipped.v1");
+    assert_eq!(entry["order_id"], placed.json()["order_id"]);
+    let posting = |account: &str, amount: i64| json!({"account": account, "amount": {"amount_minor": amount, "currency": "EUR"}});
+    let postings = json!([posting("revenue", -2_000), posting("write-offs", 2_000)]);
+    assert_eq!(entry["postings"], postings);
 }
 
 #[test]

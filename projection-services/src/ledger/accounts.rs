@@ -6,10 +6,21 @@
 //! capture        holds-captured    +A   holds-open      -A
 //!                provider-clearing +A   revenue         -A
 //! refund         refunds           +R   provider-clearing -R
+//!
+//! what an operator had left out, of what there was then:
+//! capture        write-offs        +M   revenue         -M   the rest of the order's total
+//!                holds-abandoned   +O   holds-open      -O   where the hold could not be let go
+//! void           holds-abandoned   +O   holds-open      -O   what is held still
+//! refund         refunds           +K   write-offs      -K   what is kept still
 //! ```
 //!
-//! Above zero is a debit, below zero a credit. The first four accounts are off the balance sheet:
-//! they say that what was authorized is captured, voided or still open. The others are money.
+//! Where the operator said that it was done elsewhere, `settled-elsewhere` stands for `write-offs`
+//! and `holds-voided` for `holds-abandoned`. So what is on `revenue` less what is on `refunds` is
+//! what the goods that clients keep cost, whoever paid for them.
+//!
+//! Above zero is a debit, below zero a credit. The accounts of authorizations and holds are off the
+//! balance sheet: they say that what was authorized is captured, voided, abandoned or still open.
+//! The others are money.
 
 use recourse_domain::{Money, payment::Event};
 use recourse_views::books::Posting;
@@ -18,6 +29,8 @@ use recourse_views::books::Posting;
 pub(super) const AUTHORIZATIONS: &str = "authorizations";
 /// What is authorized and neither captured nor let go.
 pub(super) const HOLDS_OPEN: &str = "holds-open";
+/// What is authorized, and was left where it is by an operator.
+pub(super) const HOLDS_ABANDONED: &str = "holds-abandoned";
 /// What was authorized and is captured.
 pub(super) const HOLDS_CAPTURED: &str = "holds-captured";
 /// What was authorized and is let go.
@@ -29,15 +42,23 @@ pub(super) const REVENUE: &str = "revenue";
 /// What was given back.
 pub(super) const REFUNDS: &str = "refunds";
 
+/// What an operator says was paid, or given back, past us.
+pub(super) const SETTLED_ELSEWHERE: &str = "settled-elsewhere";
+/// What an operator gave up: goods that nobody pays for, less money that nobody gives back.
+pub(super) const WRITE_OFFS: &str = "write-offs";
+
 /// All accounts, in the order of the alphabet.
 pub(super) const ACCOUNTS: &[&str] = &[
     AUTHORIZATIONS,
+    HOLDS_ABANDONED,
     HOLDS_CAPTURED,
     HOLDS_OPEN,
     HOLDS_VOIDED,
     PROVIDER_CLEARING,
     REFUNDS,
     REVENUE,
+    SETTLED_ELSEWHERE,
+    WRITE_OFFS,
 ];
 
 /// What an event of a payment moves; nothing where no money moves. None where an amount has no

@@ -1,11 +1,13 @@
 //! The ledger, double entry: `GET /v1/ledger/accounts`, `GET /v1/ledger/entries`.
 //!
 //! Every authorization, void, capture and refund is one entry, made from the event that says
-//! that it took effect, and sums to zero. What the accounts are is in [`accounts`]; what a
-//! client sees, in `queries`.
+//! that it took effect, and sums to zero. So is what an operator had left out of them. What the
+//! accounts are is in [`accounts`]; what was left out, in [`write_offs`]; what a client sees, in
+//! `queries`.
 
 mod accounts;
 mod queries;
+mod write_offs;
 
 use std::sync::Arc;
 
@@ -23,27 +25,38 @@ pub struct Ledger;
 
 impl Bookkeeping for Ledger {
     const NAME: &'static str = "ledger";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn filter() -> Filter {
         // Of a payment's events those that money moves by; most of the others are as many again.
-        let types = ["authorized", "captured", "voided", "refunded"];
-        Filter::TypePrefixes(types.map(|name| format!("payment.{name}.")).to_vec())
+        // The last two are an operator's doing, and rare.
+        let types = [
+            "payment.authorized.",
+            "payment.captured.",
+            "payment.voided.",
+            "payment.refunded.",
+            write_offs::SKIPPED,
+            write_offs::REVOKED,
+        ];
+        Filter::TypePrefixes(types.map(str::to_owned).to_vec())
     }
 
-    fn context(_: &RecordedEvent) -> Result<Vec<StreamName>, ProjectionError> {
-        Ok(Vec::new())
+    fn context(
+        event: &RecordedEvent,
+        read: &[Arc<RecordedEvent>],
+    ) -> Result<Vec<StreamName>, ProjectionError> {
+        write_offs::streams(event, read)
     }
 
     fn postings(
         event: &RecordedEvent,
-        _: &[Arc<RecordedEvent>],
+        context: &[Arc<RecordedEvent>],
     ) -> Result<Vec<Posting>, ProjectionError> {
-        if event.stream.category() != "payment" {
-            return Ok(Vec::new());
-        }
-        let happened = event.decode::<payment::Event>()?;
-        accounts::postings(&happened)
-            .ok_or_else(|| events::out_of_place("more than can be counted"))
+        let moved = if event.stream.category() == "payment" {
+            accounts::postings(&*event.decode::<payment::Event>()?)
+        } else {
+            write_offs::postings(event, context)?
+        };
+        moved.ok_or_else(|| events::out_of_place("more than can be counted"))
     }
 }

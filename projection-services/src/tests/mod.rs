@@ -4,6 +4,7 @@ mod ledger;
 mod log;
 mod payments;
 mod throughput;
+mod write_offs;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Deliberate damage: each kind of breach is found and named, and a healthy log has none.
 
 mod log;
+mod operator;
 mod returns;
 mod view;
 
@@ -100,8 +101,8 @@ async fn a_healthy_log_holds_and_is_counted() {
             authorized: 400,
             captured: 300,
             voided: 100,
-            refunded: 0,
             goods_kept: 300,
+            ..MoneyTotals::default()
         }
     );
     assert_eq!(

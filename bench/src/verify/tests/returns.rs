@@ -26,6 +26,29 @@ enum Damage {
     TwiceBack,
     /// None came back.
     NotBack,
+    /// None came back, as an operator wanted.
+    LeftOut,
+    /// The order was not told of its end, as an operator wanted.
+    NotTold,
+}
+
+/// What an operator has the saga of a return leave out.
+fn leave_out(log: &mut Log, back: &Order, item: &str, target: StreamName) {
+    let skipped = recourse_saga::StepSkipped {
+        by: recourse_saga::By {
+            actor: "ann".into(),
+            reason: "x".into(),
+        },
+        step: "x".into(),
+        item: item.into(),
+        direction: recourse_saga::Direction::Do,
+        result: recourse_saga::SkipResult::Left,
+        remains: false,
+        target,
+        command_type: "x".into(),
+        commands: vec![],
+    };
+    log.saga(back, Saga::StepSkipped(skipped));
 }
 
 fn pieces(number: u32) -> Quantity {
@@ -127,7 +150,7 @@ fn returned(damage: Damage) -> (Log, Order) {
         let metadata = log.metadata();
         log.write(&back.stock_stream(0), restocked.clone(), metadata);
     }
-    if damage == Damage::NotBack {
+    if matches!(damage, Damage::NotBack | Damage::LeftOut) {
         let repeat = stock::Event::RepeatAnswered(stock::RepeatAnswered {
             hold: held.hold,
             status: stock::HoldStatus::Restocked,
@@ -136,8 +159,29 @@ fn returned(damage: Damage) -> (Log, Order) {
     } else {
         log.done(&back, "restock/0", restocked, &["close"]);
     }
+    match damage {
+        Damage::LeftOut => leave_out(&mut log, &back, "0", back.stock_stream(0)),
+        Damage::NotTold => {
+            leave_out(&mut log, &back, "", back.stream());
+            let at = log.refuse(&back, "close", "no");
+            let answer = Answer::from(Some(&refused("no")));
+            log.note(&back, "close", at, answer, &[]);
+            log.saga(&back, Saga::Completed(recourse_saga::Completed {}));
+            return (log, order);
+        }
+        _ => {}
+    }
     close(&mut log, &back, order::Status::PartiallyReturned);
     (log, order)
+}
+
+#[tokio::test]
+async fn what_an_operator_leaves_out_of_a_return_is_no_breach() {
+    for damage in [Damage::LeftOut, Damage::NotTold] {
+        let report = check(&returned(damage).0).await;
+        assert!(report.holds(), "{}", report.text());
+        assert_eq!(report.exceptions.len(), 1);
+    }
 }
 
 #[tokio::test]

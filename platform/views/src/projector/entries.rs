@@ -29,14 +29,18 @@ pub trait Bookkeeping: Send + Sync + 'static {
     fn filter() -> Filter;
 
     /// The streams that say what an event moves, where the event itself does not. For what is
-    /// rare: they are read for each such event.
+    /// rare: they are read for each such event. Asked again with what was read so far, for that
+    /// may name others, until there is none that was not read.
     ///
     /// # Errors
-    /// Where the event cannot be read.
-    fn context(event: &RecordedEvent) -> Result<Vec<StreamName>, ProjectionError>;
+    /// Where an event cannot be read.
+    fn context(
+        event: &RecordedEvent,
+        read: &[Arc<RecordedEvent>],
+    ) -> Result<Vec<StreamName>, ProjectionError>;
 
-    /// What an event moves; nothing where no money moves. `context` holds the events of
-    /// [`Self::context`] before this one, stream by stream, oldest first.
+    /// What an event moves; nothing where no money moves. `context` holds the events of the
+    /// streams of [`Self::context`] before this one, stream by stream, oldest first.
     ///
     /// # Errors
     /// Where an event cannot be read, or cannot follow what came before it.
@@ -121,12 +125,21 @@ async fn entry<B: Bookkeeping>(
 ) -> Result<Option<Entry>, Error> {
     let failed = |source| FoldError::of(B::NAME, event, source);
     let mut context = Vec::new();
-    for stream in B::context(event).map_err(failed)? {
-        let earlier = before(store, &stream, event).await;
-        context.extend(earlier.map_err(|source| Error::Store {
-            view: B::NAME,
-            source,
-        })?);
+    let mut known = Vec::new();
+    loop {
+        let mut streams = B::context(event, &context).map_err(failed)?;
+        streams.retain(|stream| !known.contains(stream));
+        if streams.is_empty() {
+            break;
+        }
+        for stream in streams {
+            let earlier = before(store, &stream, event).await;
+            context.extend(earlier.map_err(|source| Error::Store {
+                view: B::NAME,
+                source,
+            })?);
+            known.push(stream);
+        }
     }
     let postings = B::postings(event, &context).map_err(failed)?;
     if postings.is_empty() {
