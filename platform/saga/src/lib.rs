@@ -20,8 +20,8 @@ mod rules;
 mod state;
 
 pub use definition::{
-    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Start, Step, closing,
-    compensatable, pivot, retriable, saga_id,
+    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Settlement, Start, Step,
+    closing, compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
     Answer, Answered, AttentionNeeded, By, CancellationNoted, Compensated, CompensationRequested,
@@ -29,7 +29,7 @@ pub use event::{
     Retried, SentCommand, SkipRequested, SkipResult, Started, StepSkipped, TimedOut, WayBack,
     commands_of,
 };
-pub use react::{ActError, Action, Finding, Input, ReactError, act, react};
+pub use react::{ActError, Action, Finding, Input, ReactError, Said, act, react};
 #[cfg(feature = "explore")]
 pub use react::{act_under, react_under};
 pub use rules::{Rule, Rules};
