@@ -39,6 +39,7 @@ pub use decide::{
     Handled, NOTHING_TO_DO, PlatformEvent, Rejection, handle,
 };
 pub use handle::{Handle, SendError};
+pub use recourse_event_store::Refused;
 pub use repository::{Error, LoadError, Outcome, Repository, RepositoryOptions};
 pub use request::{ClientCommand, Internal, Origin, Precondition, Request, SagaCommand};
 pub use snapshot::{MemorySnapshots, Snapshot, Snapshots, SnapshotsError};

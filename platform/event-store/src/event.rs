@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    fmt,
     sync::{Arc, OnceLock},
 };
 
@@ -116,6 +117,36 @@ pub struct Refused {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_final: bool,
 }
+
+impl Refused {
+    /// Why asking again cannot help. `code` is stable, kebab-case.
+    #[must_use]
+    pub fn for_good(code: &str, why: impl fmt::Display) -> Self {
+        Self {
+            code: code.to_owned(),
+            detail: why.to_string(),
+            is_final: true,
+        }
+    }
+
+    /// Why not now, though asking again may help. `code` is stable, kebab-case.
+    #[must_use]
+    pub fn for_now(code: &str, why: impl fmt::Display) -> Self {
+        Self {
+            is_final: false,
+            ..Self::for_good(code, why)
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+/// So that the rules of an aggregate may refuse with it where no type of their own says more.
+impl std::error::Error for Refused {}
 
 /// An event about to be appended. Encoded once, here; whoever reads it in the same process
 /// gets the decoded value along with the bytes.

@@ -18,9 +18,13 @@ pub mod explore;
 mod react;
 mod rules;
 mod state;
+#[cfg(feature = "explore")]
+pub mod testing;
+
+pub use recourse_event_store::StreamName;
 
 pub use definition::{
-    Backoff, BuildError, Builder, Cancel, Definition, Ids, Outgoing, Settlement, Start, Step,
+    Backoff, BuildError, Builder, Cancel, Commands, Definition, Ids, Outgoing, Start, Step,
     closing, compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
@@ -29,7 +33,7 @@ pub use event::{
     Retried, SentCommand, SkipRequested, SkipResult, Started, StepSkipped, TimedOut, WayBack,
     commands_of,
 };
-pub use react::{ActError, Action, Finding, Input, ReactError, Said, act, react};
+pub use react::{ActError, Action, Finding, Input, ReactError, act, react};
 #[cfg(feature = "explore")]
 pub use react::{act_under, react_under};
 pub use rules::{Rule, Rules};

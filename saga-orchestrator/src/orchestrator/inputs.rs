@@ -33,9 +33,6 @@ pub(super) struct Fed {
 
 pub(super) type Work = BTreeMap<Uuid, Vec<Fed>>;
 
-/// The categories of streams that hold what sagas wait for.
-pub(super) const INPUTS: [&str; 3] = ["order", "payment", "stock"];
-
 impl Orchestrator {
     /// What an event means to which sagas.
     pub(super) fn read(&self, event: &RecordedEvent, work: &mut Work) -> Result<(), Error> {

@@ -33,10 +33,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{
-    ended::Ended,
-    inputs::{INPUTS, Work},
-};
+use self::{ended::Ended, inputs::Work};
 use crate::{
     Actions,
     in_flight::{self, InFlight},
@@ -48,6 +45,9 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
+    /// The categories of streams that hold what sagas wait for: what starts and cancels them, and
+    /// the answers of those whom they send commands. Those of orders, where nothing is said.
+    pub categories: Vec<String>,
     /// How often the rows of the sagas in flight are saved, in ms, while they change. What a
     /// restart reads again is at most this much of the log.
     pub save_interval_ms: u64,
@@ -71,6 +71,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            categories: ["order", "payment", "stock"].map(str::to_owned).to_vec(),
             save_interval_ms: 250,
             look_interval_ms: 30_000,
             max_timers: 256,
@@ -285,7 +286,8 @@ impl Orchestrator {
 
     /// Reads the bus from where it stands until that fails.
     async fn drive(&mut self, failures: &mut u32) -> Result<(), Error> {
-        let filter = Filter::categories(&INPUTS);
+        let categories: Vec<&str> = self.options.categories.iter().map(String::as_str).collect();
+        let filter = Filter::categories(&categories);
         let mut consumer = self.bus.events(self.considered, filter).await?;
         loop {
             self.step(&mut *consumer).await?;

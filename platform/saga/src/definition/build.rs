@@ -115,6 +115,25 @@ impl<I: Serialize + DeserializeOwned + Send + Sync + 'static> Builder<I> {
         self
     }
 
+    /// The events of this type start one, on what is made of them, under their own correlation:
+    /// [`Self::starts`] for most sagas.
+    #[must_use]
+    pub fn starts_on<E: DeserializeOwned + Send + Sync + 'static>(
+        self,
+        event_type: &'static str,
+        input: impl Fn(&E) -> Option<I> + Send + Sync + 'static,
+    ) -> Self {
+        self.starts(move |event| {
+            if &*event.event.event_type != event_type {
+                return Ok(None);
+            }
+            let Some(input) = input(&*event.decode::<E>()?) else {
+                return Ok(None);
+            };
+            Ok(Some((input, event.metadata()?.correlation_id)))
+        })
+    }
+
     /// Which events cancel one that has not sent its pivot.
     #[must_use]
     pub fn cancels(

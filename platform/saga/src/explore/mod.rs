@@ -1,11 +1,17 @@
-//! Walks every path of a model, breadth first.
+//! Walks every path of a model, breadth first; a [`Walk`] is that of a saga.
 //!
 //! A state is visited once, known by a hash of 64 bits. The first failure found is one of the
 //! shortest there are, and comes with the path to it.
 
+mod party;
+mod paths;
+mod walk;
+
+pub use walk::{Faults, Seen, Walk};
+
 use std::{
     collections::{HashSet, VecDeque},
-    fmt::Display,
+    fmt::{self, Display},
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -58,13 +64,30 @@ pub struct Report {
     pub is_cut: bool,
 }
 
-/// What was wrong, and how to get there by the fewest steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What was wrong, and how to get there by the fewest steps. As text, and where a test unwraps it,
+/// a line a step.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What was wrong.
     pub what: String,
     /// From the beginning.
     pub path: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        for (number, step) in (1..).zip(&self.path) {
+            write!(f, "\n  {number}. {step}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// How a state was reached first.
