@@ -43,7 +43,7 @@ fn layer(folder: &str) -> Layer {
         "domain" => Layer::Domain,
         "platform" => Layer::Platform,
         "bench" => Layer::Tool,
-        "cli" => Layer::Binary,
+        "cli" | "examples" => Layer::Binary,
         _ => Layer::Service,
     }
 }

@@ -152,7 +152,7 @@ impl Saga {
                 }
             }
             Next::Complete => {
-                let complete = order::Command::Complete(order::Complete::default());
+                let complete = order::Command::Complete(order::Complete {});
                 self.order.ask(&complete).unwrap();
                 Next::Ended
             }

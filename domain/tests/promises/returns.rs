@@ -133,7 +133,7 @@ impl World {
         for command in [
             order::Command::Place(place),
             order::Command::Confirm(order::Confirm {}),
-            order::Command::Complete(order::Complete::default()),
+            order::Command::Complete(order::Complete {}),
         ] {
             world.order.ask(&command).unwrap();
         }

@@ -19,7 +19,6 @@ fn unknown(operation: Operation) -> Event {
     Event::Unknown(Unknown {
         operation,
         detail: "no answer".into(),
-        given_up: false,
     })
 }
 
