@@ -1,0 +1,210 @@
+//! The end of a run: all settles, and every promise is held.
+
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+
+use recourse_bench::verify::{self, BookView, Projected, View};
+use recourse_domain::payment::Operation;
+use recourse_event_store::{EventStore, Filter, Position, Read, Visibility};
+use recourse_projection_services::{ledger, orders, products, sagas, stock};
+use recourse_service::Clock as _;
+use recourse_views::{documents::Documents, projector::Bookkeeping as _};
+
+use crate::{tally::Tally, world::World};
+
+impl World {
+    /// Nothing goes wrong any more; everything must settle within its deadlines.
+    pub(crate) async fn settle(&mut self) {
+        let faults = self.faults.clone().unwrap();
+        faults.heal();
+        let counts = faults.counts();
+        self.tally.losses = counts.losses;
+        self.tally.doubles = counts.doubles;
+        self.tally.delays = counts.delays;
+        self.tally.cuts = counts.cuts;
+        for _ in 0..600 {
+            self.pass(900, 1_100).await;
+            let open = verify::open_sagas(&self.store).await.unwrap();
+            let stuck = self.count_ends().await.needs_attention;
+            if open.len() as u64 <= stuck
+                && self.views_are_at_the_head().await
+                && self.nothing_moves().await
+            {
+                return;
+            }
+        }
+        panic!(
+            "seed {}: ten minutes later:\n{}",
+            self.seed,
+            self.what_is_open().await
+        );
+    }
+
+    /// Whether each saga has ended or waits for an operator: what an operator has seen to may
+    /// move again.
+    async fn nothing_moves(&self) -> bool {
+        let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
+        let options = verify::Options::new(self.clock.now());
+        let sagas = verify::run(store, &[], &options).await.unwrap().sagas;
+        let moving = ["running", "compensating", "parked", "paused"];
+        moving.iter().all(|status| !sagas.contains_key(*status))
+    }
+
+    /// The last event of each saga that is open, and where the views are.
+    async fn what_is_open(&self) -> String {
+        let mut text = format!("the log ends at {}\n", self.store.durable());
+        for view in self.views().await {
+            let compared = view.compare(&self.store).await.unwrap();
+            writeln!(text, "view {} at {}", view.name(), compared.position).unwrap();
+        }
+        for saga in verify::open_sagas(&self.store).await.unwrap() {
+            let stream = recourse_event_store::StreamName::new("saga", saga);
+            let direction = recourse_event_store::Direction::Backward;
+            let last = self
+                .store
+                .read_stream(&stream, None, direction, Visibility::Durable, 1)
+                .await
+                .unwrap();
+            for event in last {
+                let data = String::from_utf8_lossy(&event.event.data);
+                let kind = &event.event.event_type;
+                writeln!(text, "{stream}: {} {kind} {data}", event.position).unwrap();
+            }
+        }
+        text
+    }
+
+    async fn views_are_at_the_head(&self) -> bool {
+        let head = self.store.durable();
+        for view in self.views().await {
+            let compared = view.compare(&self.store).await.unwrap();
+            if compared.position < head {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn views(&self) -> Vec<Box<dyn View>> {
+        let documents: &dyn Documents = &*self.documents[0];
+        vec![
+            Box::new(Projected::<orders::Orders>::scan(documents).await),
+            Box::new(Projected::<sagas::Sagas>::scan(documents).await),
+            Box::new(Projected::<stock::Stocks>::scan(documents).await),
+            Box::new(Projected::<products::Products>::scan(documents).await),
+            Box::new(BookView::scan(&*self.books, ledger::Ledger::book()).await),
+        ]
+    }
+
+    pub(crate) async fn check(&mut self, acknowledged: &tempfile::NamedTempFile) {
+        let mut options = verify::Options::new(self.clock.now());
+        options.acknowledged = Some(acknowledged.path().to_owned());
+        let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
+        let report = verify::run(store, &self.views().await, &options)
+            .await
+            .unwrap();
+        assert!(report.holds(), "seed {}:\n{}", self.seed, report.text());
+        let ends = self.count_ends().await;
+        self.tally.orders = report.orders.values().sum();
+        self.tally.cancelled = report.orders.get("cancelled").copied().unwrap_or_default();
+        self.tally.completed = ends.completed;
+        self.tally.compensated = ends.compensated;
+        self.tally.needs_attention = report
+            .sagas
+            .get("needs_attention")
+            .copied()
+            .unwrap_or_default();
+        self.tally.returns_closed = ends.returns_closed;
+        self.tally.returns_rejected = ends.returns_rejected;
+        self.tally.retried = ends.retried;
+        self.tally.skipped = ends.skipped;
+        self.tally.operator_compensations = ends.operator_compensations;
+        let money = &report.money["EUR"];
+        let written_off = [money.unpaid, money.unreturned, money.abandoned];
+        self.tally.written_off = written_off.iter().filter(|sum| **sum != 0).count() as u64;
+        self.check_provider(&report);
+    }
+
+    /// What really happened at the provider is what the log says.
+    fn check_provider(&self, report: &verify::Report) {
+        let mut authorized = 0;
+        for (payment, operations) in self.provider.effects() {
+            let mut once = operations.clone();
+            once.dedup();
+            assert_eq!(
+                once, operations,
+                "seed {}: {payment} took effect twice",
+                self.seed
+            );
+            if operations.contains(&Operation::Authorize) {
+                authorized += 1;
+                let both = operations.contains(&Operation::Capture)
+                    && operations.contains(&Operation::Void);
+                assert!(
+                    !both,
+                    "seed {}: {payment} was captured and voided",
+                    self.seed
+                );
+            } else {
+                panic!("seed {}: {payment} was never authorized", self.seed);
+            }
+        }
+        assert!(authorized <= report.orders.values().sum::<u64>());
+        assert!(authorized > 0);
+    }
+
+    async fn count_ends(&self) -> Tally {
+        let mut tally = Tally::default();
+        let mut attention = BTreeSet::new();
+        let mut from = Position::START;
+        loop {
+            let batch = self
+                .store
+                .read_all(Read {
+                    from: Some(from),
+                    direction: recourse_event_store::Direction::Forward,
+                    visibility: Visibility::Durable,
+                    filter: Filter::TypePrefixes(vec!["saga.".into(), "order.return-".into()]),
+                    max_events: 1_000,
+                })
+                .await
+                .unwrap();
+            for event in &batch.events {
+                match &*event.event.event_type {
+                    "saga.completed.v1" => tally.completed += 1,
+                    "saga.compensated.v1" => tally.compensated += 1,
+                    "saga.attention-needed.v1" => {
+                        attention.insert(event.stream.clone());
+                        continue;
+                    }
+                    "saga.retried.v1" => {
+                        tally.retried += 1;
+                        continue;
+                    }
+                    "saga.step-skipped.v1" => {
+                        tally.skipped += 1;
+                        continue;
+                    }
+                    "saga.compensation-requested.v1" => {
+                        tally.operator_compensations += 1;
+                        continue;
+                    }
+                    "order.return-closed.v1" => {
+                        tally.returns_closed += 1;
+                        continue;
+                    }
+                    "order.return-rejected.v1" => {
+                        tally.returns_rejected += 1;
+                        continue;
+                    }
+                    _ => continue,
+                }
+                attention.remove(&event.stream);
+            }
+            from = batch.considered;
+            if batch.at_end {
+                tally.needs_attention = attention.len() as u64;
+                return tally;
+            }
+        }
+    }
+}
