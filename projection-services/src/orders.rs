@@ -342,6 +342,10 @@ impl Projection for Orders {
         Ok(Some(event.metadata()?.correlation_id.to_string()))
     }
 
+    fn begins(event: &RecordedEvent) -> bool {
+        event.stream.category() == "order" && event.revision == 0
+    }
+
     fn apply(row: Option<Row>, event: &RecordedEvent) -> Result<Option<Row>, ProjectionError> {
         let at = events::recorded_at(event)?;
         let not_placed = || events::out_of_place("its order was not placed");

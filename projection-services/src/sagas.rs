@@ -136,6 +136,10 @@ impl Projection for Sagas {
         Ok(Some(event.stream.id().to_owned()))
     }
 
+    fn begins(event: &RecordedEvent) -> bool {
+        event.revision == 0
+    }
+
     fn apply(row: Option<Row>, event: &RecordedEvent) -> Result<Option<Row>, ProjectionError> {
         let at = events::recorded_at(event)?;
         let decoded = event.decode::<Event>()?;

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Batch, Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, StoreError,
-    Visibility,
+    Direction, EventStore, Filter, LogId, Position, Read, RecordedEvent, StoreError, Visibility,
 };
 
 /// How far somebody (a view, a consumer) has considered a log.
@@ -48,20 +47,24 @@ pub enum CheckpointError {
 }
 
 impl Checkpoint {
-    /// The checkpoint of who has taken in a batch from `store`.
+    /// The checkpoint of who has considered `store` up to `position`, where `last` is the last
+    /// event that they had: mostly it is the one there, and need not be looked up.
     ///
     /// # Errors
     /// Where the store cannot say which event is there.
-    pub async fn after(store: &dyn EventStore, batch: &Batch) -> Result<Self, StoreError> {
-        let event_id = match batch.events.last() {
-            Some(last) if last.position == batch.considered => Some(last.event.id),
-            _ => event_at(store, batch.considered).await?,
-        };
-        Ok(Self {
-            log: store.log_id(),
-            position: batch.considered,
-            event_id,
-        })
+    pub async fn after(
+        store: &dyn EventStore,
+        position: Position,
+        last: Option<&RecordedEvent>,
+    ) -> Result<Self, StoreError> {
+        match last {
+            Some(last) if last.position == position => Ok(Self {
+                log: store.log_id(),
+                position,
+                event_id: Some(last.event.id),
+            }),
+            _ => Self::at(store, position).await,
+        }
     }
 
     /// The checkpoint of who has considered `store` up to `position`.
@@ -192,13 +195,11 @@ mod tests {
         for believed in [at(0, None), at(1, Some(10)), at(3, Some(30))] {
             believed.verify(&store, "orders").await.unwrap();
         }
-        let batch = Batch {
-            events: vec![],
-            considered: Position::dense(2),
-            at_end: false,
-        };
-        let made = Checkpoint::after(&store, &batch).await.unwrap();
-        assert_eq!(made, at(2, Some(20)));
+        let first = one_event(&store, None, Direction::Forward).await.unwrap();
+        for last in [None, first.as_deref()] {
+            let made = Checkpoint::after(&store, Position::dense(2), last).await;
+            assert_eq!(made.unwrap(), at(2, Some(20)));
+        }
     }
 
     #[tokio::test]

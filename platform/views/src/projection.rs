@@ -38,6 +38,12 @@ pub trait Projection: Send + Sync + 'static {
     /// Where the event cannot be read.
     fn key(event: &RecordedEvent) -> Result<Option<String>, ProjectionError>;
 
+    /// Whether no row of its key can be there before this event: the database is not asked for it.
+    #[must_use]
+    fn begins(_event: &RecordedEvent) -> bool {
+        false
+    }
+
     /// The row after an event; none where there is none after it.
     ///
     /// # Errors

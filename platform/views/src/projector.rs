@@ -1,10 +1,14 @@
 //! Fills a view from the log: what it is made of and the checkpoint together, or not at all.
 //!
 //! ```text
-//! checkpoint ─▶ subscribe ─▶ batch ─▶ the target takes it in ─▶ commit ─▶ considered
-//!     ▲                                                            │
-//!     └───────── moved by somebody else, or not known whether ─────┘
+//! checkpoint ─▶ subscribe ─▶ fold each batch as it comes ─▶ commit ─▶ considered
+//!     ▲                            (in memory)                 │
+//!     └───────── moved by somebody else, or not known whether ─┘
 //! ```
+//!
+//! Events are let go of as soon as they are folded; what they made is written now and then, and
+//! folding goes on meanwhile. So a busy view stays at the head of the log, where events are still
+//! in memory, and a row that changes at each of many events is written once.
 //!
 //! What a view is made of is its [`Target`]'s: [`rows`] of documents, or the [`entries`] of a
 //! book. How it is driven is the same for both.
@@ -15,9 +19,9 @@ pub mod rows;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::FutureExt;
+use futures::future::BoxFuture;
 use recourse_event_store::{
-    Batch, EventStore, Filter, Position, StoreError, Subscription, Visibility,
+    Batch, EventStore, Filter, Position, RecordedEvent, StoreError, Subscription, Visibility,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -34,17 +38,16 @@ pub use self::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// How many events go into one transaction. A batch of the store is never cut, so it may
-    /// be more by one of those.
-    pub max_batch_events: usize,
+    /// How many rows or entries wait to be written at most. A batch of the store is never cut, so
+    /// it may be more by what one of those makes.
+    pub max_pending: usize,
     /// How many rows are kept in memory at least; at most twice as many are.
     pub cached_rows: usize,
     /// How long a checkpoint may lie behind what was considered where nothing else is to be
     /// written: a quiet view does not write for each event of others.
     pub quiet_checkpoint_ms: u64,
-    /// How long the view lingers after a transaction of many events that reached the end of the
-    /// log, while nobody waits for it: what comes meanwhile goes into one transaction, and a row
-    /// that changes at each of them is written once.
+    /// How long after its last transaction a view makes the next one while there are many events
+    /// and nobody waits for it: what comes meanwhile goes into one transaction.
     pub linger_ms: u64,
     /// How many events are many.
     pub min_linger_events: usize,
@@ -57,7 +60,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            max_batch_events: 4_096,
+            max_pending: 4_096,
             cached_rows: 1_024,
             quiet_checkpoint_ms: 1_000,
             linger_ms: 250,
@@ -159,27 +162,44 @@ pub trait Target: Send + Sync + 'static {
     /// Which events it is made of.
     fn filter() -> Filter;
 
-    /// How far it has come, by what is in its database. What was remembered of it is forgotten:
-    /// somebody else may have changed it since.
+    /// How far it has come, by what is in its database. What was remembered of it or folded is
+    /// forgotten: somebody else may have changed it since.
     ///
     /// # Errors
     /// Where it cannot be read.
     async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error>;
 
-    /// Takes a batch in and moves the checkpoint from `expected`, together. Gives the checkpoint
-    /// as it is then; none where nothing of the batch concerns the view and `may_wait` says that
-    /// the checkpoint may lie behind for now.
+    /// Takes events in, in memory: [`Self::commit`] writes what they make.
     ///
     /// # Errors
-    /// Where nothing was taken in, or it is not known whether.
-    async fn take_in(
+    /// Where it is not known what was taken in: only [`Self::reopen`] helps.
+    async fn fold(
         &mut self,
         store: &dyn EventStore,
-        batch: &Batch,
-        expected: Option<&Checkpoint>,
-        may_wait: bool,
-    ) -> Result<Option<Checkpoint>, Error>;
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<(), Error>;
+
+    /// How much waits to be written.
+    fn pending(&self) -> usize;
+
+    /// Writes what was folded and moves the checkpoint from `expected` to `next`, together.
+    /// More may be folded meanwhile; [`Self::committed`] says that this is done.
+    ///
+    /// # Errors
+    /// Where it cannot be written at all.
+    fn commit(
+        &mut self,
+        expected: Option<Checkpoint>,
+        next: Checkpoint,
+    ) -> Result<Committing, Error>;
+
+    /// What the last [`Self::commit`] wrote is in the database.
+    fn committed(&mut self);
 }
+
+/// A transaction under way. Fails where nothing was written, or it is not known whether: only
+/// [`Target::reopen`] helps.
+pub type Committing = BoxFuture<'static, Result<(), Error>>;
 
 /// Fills one view. Two of them on one view do no harm: one is faster, the other starts again
 /// from there.
@@ -196,13 +216,67 @@ struct Place {
     subscription: Box<dyn Subscription>,
     /// As it is in the database.
     checkpoint: Option<Checkpoint>,
+    /// When that was written, or read.
     written_at: Instant,
-    /// That more was considered since than the checkpoint says.
-    owes_checkpoint: bool,
-    /// That the last batch was one of many events: more are to be expected soon.
-    was_busy: bool,
-    /// That the subscription has ended.
+    /// When the next transaction of many events is due.
+    due_at: Instant,
+    folded: Folded,
+    writing: Option<Writing>,
+    /// Whether the subscription has ended.
     cut: bool,
+}
+
+/// How far was folded.
+struct Folded {
+    considered: Position,
+    /// The last event.
+    last: Option<Arc<RecordedEvent>>,
+    /// How many events since a transaction was begun.
+    events: usize,
+    /// Whether that was all there was.
+    at_end: bool,
+}
+
+impl Folded {
+    fn take(&mut self, mut batch: Batch) {
+        self.events = self.events.saturating_add(batch.events.len());
+        self.considered = batch.considered;
+        self.at_end = batch.at_end;
+        if let Some(last) = batch.events.pop() {
+            self.last = Some(last);
+        }
+    }
+}
+
+/// A transaction under way.
+struct Writing {
+    commit: Committing,
+    next: Checkpoint,
+}
+
+/// The checkpoint that the transaction under way has written.
+async fn written(writing: &mut Option<Writing>) -> Result<Checkpoint, Error> {
+    let Some(writing) = writing else {
+        return std::future::pending().await;
+    };
+    writing.commit.as_mut().await?;
+    Ok(writing.next)
+}
+
+/// What happens next to a view.
+enum Next {
+    Batch(Result<Batch, StoreError>),
+    Written(Checkpoint),
+    /// It is time to write.
+    Write,
+}
+
+impl Place {
+    /// Whether more was considered than the checkpoint says.
+    fn owes_checkpoint(&self) -> bool {
+        let written = self.checkpoint.map_or(Position::START, |at| at.position);
+        self.folded.considered != written
+    }
 }
 
 impl<T: Target> Filler<T> {
@@ -253,8 +327,14 @@ impl<T: Target> Filler<T> {
             subscription,
             checkpoint,
             written_at: Instant::now(),
-            owes_checkpoint: false,
-            was_busy: false,
+            due_at: Instant::now(),
+            folded: Folded {
+                considered: position,
+                last: None,
+                events: 0,
+                at_end: true,
+            },
+            writing: None,
             cut: false,
         })
     }
@@ -275,52 +355,14 @@ impl<T: Target> Filler<T> {
         let Some(mut place) = self.place.take() else {
             return Ok(Step::Cut);
         };
-        if place.was_busy {
-            let linger = Duration::from_millis(self.options.linger_ms);
-            tokio::select! {
-                biased;
-                () = self.considered.wanted() => {}
-                () = tokio::time::sleep_until(place.written_at + linger) => {}
-            }
-        }
-        let quiet_until = place.written_at + self.quiet_checkpoint();
-        let next = tokio::select! {
-            biased;
-            next = place.subscription.next() => next,
-            // A log that has gone quiet leaves no checkpoint behind.
-            () = tokio::time::sleep_until(quiet_until), if place.owes_checkpoint => Ok(Batch {
-                events: Vec::new(),
-                considered: self.considered.get(),
-                at_end: true,
-            }),
-        };
-        let batch = match next {
-            Ok(batch) => self.gather(&mut place, batch),
-            Err(StoreError::Unavailable(why)) => {
-                tracing::debug!(view = T::NAME, why, "the subscription was cut");
-                return Ok(Step::Cut);
-            }
-            Err(source) => return Err(store_error::<T>(source)),
-        };
-        let may_wait = place.written_at.elapsed() < self.quiet_checkpoint();
-        let taken_in = self
-            .target
-            .take_in(&*self.store, &batch, place.checkpoint.as_ref(), may_wait)
-            .await;
-        match taken_in {
-            Ok(written) => {
-                place.owes_checkpoint = written.is_none();
-                if written.is_some() {
-                    place.checkpoint = written;
-                    place.written_at = Instant::now();
-                }
-                self.considered.set(batch.considered);
-                place.was_busy =
-                    batch.at_end && batch.events.len() >= self.options.min_linger_events;
+        match self.step_from(&mut place).await {
+            Ok(Some(position)) => {
+                self.considered.set(position);
                 // After a cut the next step subscribes again, and is told why where it cannot.
                 self.place = Some(place).filter(|place| !place.cut);
-                Ok(Step::Considered(batch.considered))
+                Ok(Step::Considered(position))
             }
+            Ok(None) => Ok(Step::Cut),
             Err(error) if error.is_moved() => {
                 tracing::debug!(view = T::NAME, "somebody else was faster");
                 Ok(Step::Moved)
@@ -329,23 +371,90 @@ impl<T: Target> Filler<T> {
         }
     }
 
-    /// Adds what the subscription has ready by now: the more a transaction holds, the less an
-    /// event costs.
-    fn gather(&self, place: &mut Place, mut batch: Batch) -> Batch {
-        while batch.events.len() < self.options.max_batch_events {
-            let more = match place.subscription.next().now_or_never() {
-                Some(Ok(more)) => more,
-                Some(Err(_)) => {
-                    place.cut = true;
-                    break;
+    /// Folds what comes and writes it when it is time to, until the view has considered more;
+    /// none where the subscription was cut before that.
+    async fn step_from(&mut self, place: &mut Place) -> Result<Option<Position>, Error> {
+        loop {
+            // A view that is far behind always finds more: others get their turn in between.
+            tokio::task::consume_budget().await;
+            let pending = self.target.pending();
+            let is_full = pending >= self.options.max_pending;
+            let quiet_until = place.written_at + self.quiet_checkpoint();
+            let many =
+                !place.folded.at_end || place.folded.events >= self.options.min_linger_events;
+            let is_idle = place.writing.is_none();
+            if is_idle {
+                let now = Instant::now();
+                if pending > 0 && (is_full || place.cut || (many && place.due_at <= now)) {
+                    self.write(place).await?;
+                    continue;
                 }
-                None => break,
+                if pending == 0 && place.folded.considered != self.considered.get() {
+                    if quiet_until <= now {
+                        self.write(place).await?;
+                        continue;
+                    }
+                    // Nothing of it concerns the view: it is considered without a write.
+                    return Ok(Some(place.folded.considered));
+                }
+                if place.cut {
+                    return Ok(None);
+                }
+            }
+            let waits = is_idle && pending > 0;
+            let owes = is_idle && pending == 0 && place.owes_checkpoint();
+            let is_cut = place.cut;
+            let Place {
+                subscription,
+                writing,
+                due_at,
+                ..
+            } = &mut *place;
+            let next = tokio::select! {
+                biased;
+                written = written(writing), if !is_idle => Next::Written(written?),
+                batch = subscription.next(), if !is_full && !is_cut => Next::Batch(batch),
+                () = std::future::ready(()), if waits && !many => Next::Write,
+                () = self.considered.wanted(), if waits => Next::Write,
+                () = tokio::time::sleep_until(*due_at), if waits => Next::Write,
+                // A log that has gone quiet leaves no checkpoint behind.
+                () = tokio::time::sleep_until(quiet_until), if owes => Next::Write,
             };
-            batch.events.extend(more.events);
-            batch.considered = more.considered;
-            batch.at_end = more.at_end;
+            match next {
+                Next::Write => self.write(place).await?,
+                Next::Batch(Ok(batch)) => {
+                    self.target.fold(&*self.store, &batch.events).await?;
+                    place.folded.take(batch);
+                }
+                Next::Batch(Err(StoreError::Unavailable(why))) => {
+                    tracing::debug!(view = T::NAME, why, "the subscription was cut");
+                    place.cut = true;
+                }
+                Next::Batch(Err(source)) => return Err(store_error::<T>(source)),
+                Next::Written(checkpoint) => {
+                    self.target.committed();
+                    place.writing = None;
+                    place.checkpoint = Some(checkpoint);
+                    place.written_at = Instant::now();
+                    place.due_at = place.written_at + Duration::from_millis(self.options.linger_ms);
+                    return Ok(Some(checkpoint.position));
+                }
+            }
         }
-        batch
+    }
+
+    /// Begins to write what was folded.
+    async fn write(&mut self, place: &mut Place) -> Result<(), Error> {
+        let folded = &mut place.folded;
+        let next = Checkpoint::after(&*self.store, folded.considered, folded.last.as_deref())
+            .await
+            .map_err(store_error::<T>)?;
+        folded.events = 0;
+        place.writing = Some(Writing {
+            commit: self.target.commit(place.checkpoint, next)?,
+            next,
+        });
+        Ok(())
     }
 
     /// Fills the view until it is cancelled. What may mend itself is tried again, ever less

@@ -3,11 +3,9 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
-use recourse_event_store::{
-    Batch, Direction, EventStore, Filter, RecordedEvent, StreamName, Visibility,
-};
+use recourse_event_store::{Direction, EventStore, Filter, RecordedEvent, StreamName, Visibility};
 
-use super::{Error, Filler, Options, Target, store_error};
+use super::{Committing, Error, Filler, Options, Target};
 use crate::{
     Checkpoint, ProjectionError,
     books::{self, Book, Books, Entry, Posting},
@@ -65,6 +63,7 @@ pub type Bookkeeper<B> = Filler<Entries<B>>;
 /// The entries of a view, in a database of books.
 pub struct Entries<B> {
     books: Arc<dyn Books>,
+    pending: Vec<Entry>,
     bookkeeping: PhantomData<fn() -> B>,
 }
 
@@ -74,6 +73,7 @@ impl<B: Bookkeeping> Bookkeeper<B> {
     pub fn new(store: Arc<dyn EventStore>, books: Arc<dyn Books>, options: Options) -> Self {
         let target = Entries {
             books,
+            pending: Vec::new(),
             bookkeeping: PhantomData,
         };
         Self::with_target(store, target, options)
@@ -89,33 +89,41 @@ impl<B: Bookkeeping> Target for Entries<B> {
     }
 
     async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error> {
+        self.pending.clear();
         let found = self.books.checkpoint(&B::book()).await;
         found.map_err(books_error::<B>)
     }
 
-    async fn take_in(
+    async fn fold(
         &mut self,
         store: &dyn EventStore,
-        batch: &Batch,
-        expected: Option<&Checkpoint>,
-        may_wait: bool,
-    ) -> Result<Option<Checkpoint>, Error> {
-        let mut entries = Vec::new();
-        for event in &batch.events {
-            entries.extend(entry::<B>(store, event).await?);
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<(), Error> {
+        for event in events {
+            self.pending.extend(entry::<B>(store, event).await?);
         }
-        if entries.is_empty() && may_wait {
-            return Ok(None);
-        }
-        let next = Checkpoint::after(store, batch)
-            .await
-            .map_err(store_error::<Self>)?;
-        self.books
-            .commit(&B::book(), expected, &next, entries)
-            .await
-            .map_err(books_error::<B>)?;
-        Ok(Some(next))
+        Ok(())
     }
+
+    fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn commit(
+        &mut self,
+        expected: Option<Checkpoint>,
+        next: Checkpoint,
+    ) -> Result<Committing, Error> {
+        let entries = std::mem::take(&mut self.pending);
+        let books = Arc::clone(&self.books);
+        Ok(Box::pin(async move {
+            let book = B::book();
+            let committed = books.commit(&book, expected.as_ref(), &next, entries);
+            committed.await.map_err(books_error::<B>)
+        }))
+    }
+
+    fn committed(&mut self) {}
 }
 
 /// The entry that an event makes, where it makes one.

@@ -1,11 +1,15 @@
-//! Fills a view of documents: loads the rows of a batch, folds each once, commits them.
+//! Fills a view of documents: folds events into rows as they come, commits what has changed.
 
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use recourse_event_store::{Batch, EventStore, Filter, RecordedEvent};
+use recourse_event_store::{EventStore, Filter, RecordedEvent};
 
-use super::{Error, Filler, Options, Target, store_error};
+use super::{Committing, Error, Filler, Options, Target};
 use crate::{
     Checkpoint,
     documents::{self, Change, Collection, Documents, Write},
@@ -20,8 +24,37 @@ pub type Projector<P> = Filler<DocumentRows<P>>;
 pub struct DocumentRows<P: Projection> {
     documents: Arc<dyn Documents>,
     collection: Collection,
+    /// As they are in the database.
     rows: Rows<P::Row>,
+    /// As they are to be there. In the order of keys, so that a database sees the same writes in
+    /// the same order.
+    pending: BTreeMap<String, Pending<P::Row>>,
+    /// As the transaction under way writes them.
+    writing: BTreeMap<String, Pending<P::Row>>,
     projection: PhantomData<fn() -> P>,
+}
+
+/// A row that events have changed.
+struct Pending<R> {
+    /// None where there is none any more.
+    row: Option<R>,
+    /// Whether it is in the database.
+    is_there: bool,
+}
+
+impl<R> Pending<R> {
+    fn of(row: Option<R>) -> Self {
+        Self {
+            is_there: row.is_some(),
+            row,
+        }
+    }
+
+    fn apply<P: Projection<Row = R>>(&mut self, event: &RecordedEvent) -> Result<(), Error> {
+        let row = P::apply(self.row.take(), event);
+        self.row = row.map_err(|source| FoldError::event::<P>(event, source))?;
+        Ok(())
+    }
 }
 
 impl<P: Projection> Projector<P> {
@@ -36,6 +69,8 @@ impl<P: Projection> Projector<P> {
             documents,
             collection: P::collection(),
             rows: Rows::new(options.cached_rows),
+            pending: BTreeMap::new(),
+            writing: BTreeMap::new(),
             projection: PhantomData,
         };
         Self::with_target(store, target, options)
@@ -52,95 +87,112 @@ impl<P: Projection> Target for DocumentRows<P> {
 
     async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error> {
         self.rows.clear();
+        self.pending.clear();
+        self.writing.clear();
         self.documents
             .checkpoint(&self.collection)
             .await
             .map_err(documents_error::<P>)
     }
 
-    async fn take_in(
+    async fn fold(
         &mut self,
-        store: &dyn EventStore,
-        batch: &Batch,
-        expected: Option<&Checkpoint>,
-        may_wait: bool,
-    ) -> Result<Option<Checkpoint>, Error> {
-        // In the order of keys, so that a database sees the same writes in the same order.
-        let mut by_row: BTreeMap<String, Vec<&RecordedEvent>> = BTreeMap::new();
-        for event in &batch.events {
+        _store: &dyn EventStore,
+        events: &[Arc<RecordedEvent>],
+    ) -> Result<(), Error> {
+        let mut unknown: BTreeMap<String, Vec<&RecordedEvent>> = BTreeMap::new();
+        for event in events {
             let key = P::key(event).map_err(|source| FoldError::event::<P>(event, source))?;
-            if let Some(key) = key {
-                by_row.entry(key).or_default().push(event);
+            let Some(key) = key else { continue };
+            if let Some(events) = unknown.get_mut(&key) {
+                events.push(event);
+                continue;
             }
-        }
-        if by_row.is_empty() && may_wait {
-            return Ok(None);
-        }
-        let mut rows = self.load(by_row.keys()).await?;
-        let mut writes = Vec::with_capacity(by_row.len());
-        for (id, events) in by_row {
-            let before = rows.remove(&id);
-            let was_there = before.is_some();
-            let mut row = before;
-            for event in events {
-                row =
-                    P::apply(row, event).map_err(|source| FoldError::event::<P>(event, source))?;
-            }
-            let change = match row {
-                Some(row) => {
-                    let json = write_row::<P>(&id, &row).map_err(documents_error::<P>)?;
-                    rows.insert(id.clone(), row);
-                    Change::Put(json)
+            let pending = match self.pending.entry(key) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let known = match self.writing.remove(entry.key()) {
+                        Some(written) => Some(written.row),
+                        None => self.rows.take(entry.key()).map(Some),
+                    };
+                    let Some(row) = known.or_else(|| P::begins(event).then_some(None)) else {
+                        unknown.insert(entry.into_key(), vec![event]);
+                        continue;
+                    };
+                    entry.insert(Pending::of(row))
                 }
-                None if was_there => Change::Delete,
+            };
+            pending.apply::<P>(event)?;
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let mut rows = self.load(unknown.keys()).await?;
+        for (key, events) in unknown {
+            let mut pending = Pending::of(rows.remove(&key));
+            for event in events {
+                pending.apply::<P>(event)?;
+            }
+            self.pending.insert(key, pending);
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn commit(
+        &mut self,
+        expected: Option<Checkpoint>,
+        next: Checkpoint,
+    ) -> Result<Committing, Error> {
+        self.writing = std::mem::take(&mut self.pending);
+        let mut writes = Vec::with_capacity(self.writing.len());
+        for (id, pending) in &self.writing {
+            let change = match &pending.row {
+                Some(row) => Change::Put(write_row::<P>(id, row).map_err(documents_error::<P>)?),
+                None if pending.is_there => Change::Delete,
                 None => continue,
             };
+            let id = id.clone();
             writes.push(Write { id, change });
         }
-        let next = Checkpoint::after(store, batch)
-            .await
-            .map_err(store_error::<Self>)?;
-        self.documents
-            .commit(&self.collection, expected, &next, writes)
-            .await
-            .map_err(documents_error::<P>)?;
-        // Only what is in the database is remembered.
-        for (id, row) in rows {
-            self.rows.put(id, row);
+        let documents = Arc::clone(&self.documents);
+        let collection = self.collection;
+        Ok(Box::pin(async move {
+            let committed = documents.commit(&collection, expected.as_ref(), &next, writes);
+            committed.await.map_err(documents_error::<P>)
+        }))
+    }
+
+    fn committed(&mut self) {
+        // Only what is in the database is remembered as such.
+        for (id, written) in std::mem::take(&mut self.writing) {
+            if let Some(row) = written.row {
+                self.rows.put(id, row);
+            }
         }
-        Ok(Some(next))
     }
 }
 
 impl<P: Projection> DocumentRows<P> {
-    /// The rows of these ids, those of them that exist, taken from memory or loaded.
+    /// The rows of these ids, those of them that exist.
     async fn load(
-        &mut self,
+        &self,
         ids: impl Iterator<Item = &String>,
     ) -> Result<BTreeMap<String, P::Row>, Error> {
-        let mut rows = BTreeMap::new();
-        let mut missing = Vec::new();
-        for id in ids {
-            match self.rows.take(id) {
-                Some(row) => {
-                    rows.insert(id.clone(), row);
-                }
-                None => missing.push(id.clone()),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(rows);
-        }
-        let loaded = self
+        let ids: Vec<String> = ids.cloned().collect();
+        let documents = self
             .documents
-            .load(&self.collection, &missing)
+            .load(&self.collection, &ids)
             .await
             .map_err(documents_error::<P>)?;
-        for document in loaded {
-            let row = read_row::<P>(&document.id, &document.json).map_err(documents_error::<P>)?;
-            rows.insert(document.id, row);
-        }
-        Ok(rows)
+        let rows = documents.into_iter().map(|document| {
+            let row = read_row::<P>(&document.id, &document.json)?;
+            Ok((document.id, row))
+        });
+        rows.collect::<Result<_, _>>().map_err(documents_error::<P>)
     }
 }
 

@@ -47,6 +47,10 @@ impl Projection for Names {
         Ok((!ignored).then(|| event.stream.id().to_owned()))
     }
 
+    fn begins(event: &RecordedEvent) -> bool {
+        event.revision == 0
+    }
+
     fn apply(row: Option<Row>, event: &RecordedEvent) -> Result<Option<Row>, ProjectionError> {
         match &*event.event.event_type {
             "a.closed.v1" => Ok(None),
@@ -97,7 +101,7 @@ async fn log() -> Store {
 fn projector(store: &Store, documents: &Arc<dyn Documents>) -> Projector<Names> {
     let options = Options {
         cached_rows: 1,
-        max_batch_events: 1,
+        max_pending: 1,
         ..Options::default()
     };
     Projector::new(Arc::new(store.clone()), Arc::clone(documents), options)
@@ -446,7 +450,7 @@ async fn a_busy_view_that_is_behind_does_not_linger() {
     let options = Options {
         linger_ms: 50,
         min_linger_events: 1,
-        max_batch_events: 1,
+        max_pending: 1,
         ..Options::default()
     };
     let head = store.durable();
@@ -456,4 +460,116 @@ async fn a_busy_view_that_is_behind_does_not_linger() {
         projector.step().await.unwrap();
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+/// How often each call was made.
+#[derive(Default)]
+struct Counting {
+    inner: memory::Documents,
+    commit_takes: Duration,
+    loads: AtomicUsize,
+    commits: AtomicUsize,
+    writes: AtomicUsize,
+}
+
+#[async_trait]
+impl Documents for Counting {
+    async fn checkpoint(&self, c: &Collection) -> Result<Option<Checkpoint>, documents::Error> {
+        self.inner.checkpoint(c).await
+    }
+
+    async fn load(
+        &self,
+        c: &Collection,
+        ids: &[String],
+    ) -> Result<Vec<Document>, documents::Error> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        self.inner.load(c, ids).await
+    }
+
+    async fn commit(
+        &self,
+        c: &Collection,
+        expected: Option<&Checkpoint>,
+        next: &Checkpoint,
+        writes: Vec<Write>,
+    ) -> Result<(), documents::Error> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(writes.len(), Ordering::Relaxed);
+        tokio::time::sleep(self.commit_takes).await;
+        self.inner.commit(c, expected, next, writes).await
+    }
+
+    async fn query(&self, c: &Collection, query: &Query) -> Result<Page, documents::Error> {
+        self.inner.query(c, query).await
+    }
+
+    async fn scan(
+        &self,
+        c: &Collection,
+        visit: &mut (dyn FnMut(Document) + Send),
+    ) -> Result<Option<Checkpoint>, documents::Error> {
+        self.inner.scan(c, visit).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_changes_while_the_view_lingers_is_written_once_and_a_new_one_not_looked_for() {
+    let counting = Arc::new(Counting::default());
+    let documents: Arc<dyn Documents> = counting.clone();
+    let store = Store::with_manual_sync(LOG);
+    let options = Options {
+        linger_ms: 50,
+        min_linger_events: 1,
+        ..Options::default()
+    };
+    let shared = Arc::new(store.clone());
+    let mut projector = Projector::<Names>::new(shared, Arc::clone(&documents), options);
+    append(&store, "a-1", "a.happened.v1").await;
+    store.sync();
+    projector.step().await.unwrap();
+    let (step, ()) = tokio::join!(projector.step(), async {
+        for _ in 0..9 {
+            append(&store, "a-1", "a.happened.v1").await;
+            append(&store, "a-2", "a.happened.v1").await;
+            store.sync();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(step.unwrap(), Step::Considered(store.durable()));
+    assert_equals_fold(&store, &*documents).await;
+    assert_eq!(counting.commits.load(Ordering::Relaxed), 2);
+    assert_eq!(counting.writes.load(Ordering::Relaxed), 1 + 2);
+    assert_eq!(counting.loads.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_folded_while_what_came_before_is_written() {
+    let counting = Arc::new(Counting {
+        commit_takes: Duration::from_millis(50),
+        ..Counting::default()
+    });
+    let documents: Arc<dyn Documents> = counting.clone();
+    let store = Store::with_manual_sync(LOG);
+    let shared = Arc::new(store.clone());
+    let mut projector = Projector::<Names>::new(shared, Arc::clone(&documents), Options::default());
+    append(&store, "a-1", "a.happened.v1").await;
+    append(&store, "a-2", "a.happened.v1").await;
+    let written = store.sync();
+    let (step, ()) = tokio::join!(projector.step(), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        append(&store, "a-1", "a.happened.v1").await;
+        append(&store, "a-2", "a.closed.v1").await;
+        append(&store, "a-2", "a.happened.v1").await;
+        store.sync();
+    });
+    assert_eq!(step.unwrap(), Step::Considered(written));
+    assert_eq!(projector.target.pending(), 2);
+    let begun = Instant::now();
+    let step = projector.step().await;
+    assert_eq!(step.unwrap(), Step::Considered(store.durable()));
+    assert_eq!(begun.elapsed(), counting.commit_takes);
+    assert_equals_fold(&store, &*documents).await;
+    // What is being written is known, though the database cannot say yet.
+    assert_eq!(counting.loads.load(Ordering::Relaxed), 0);
 }

@@ -124,12 +124,8 @@ async fn a_restored_log_goes_on_as_another_one() {
     let original = world.open("log");
     let mut seen = Vec::new();
     for position in [0, 1, 20, 30] {
-        let batch = crate::Batch {
-            events: Vec::new(),
-            considered: Position::dense(position),
-            at_end: false,
-        };
-        seen.push(Checkpoint::after(&original, &batch).await.unwrap());
+        let checkpoint = Checkpoint::at(&original, Position::dense(position)).await;
+        seen.push(checkpoint.unwrap());
     }
 
     let restored = world.restore("backup", "restored").unwrap();
