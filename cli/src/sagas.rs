@@ -37,11 +37,18 @@ enum What {
     Pause(Act),
     /// Let it go on, from a pause or from being parked.
     Resume(Act),
-    /// Send again what is not answered or was refused.
+    /// Send again what was refused or is lost; or say what became of what nobody answers.
     Retry {
         /// Only of this step.
         #[arg(long)]
         step: Option<String>,
+        /// What became of it, where its payment provider is asked no more: `done` where it took
+        /// effect, `left` where it did not and never will.
+        #[arg(long, value_enum, requires = "step")]
+        result: Option<SkipResult>,
+        /// The provider's name for what is done, where it is known.
+        #[arg(long, requires = "result")]
+        reference: Option<String>,
         #[command(flatten)]
         act: Act,
     },
@@ -93,13 +100,13 @@ struct Act {
     if_match: Option<String>,
 }
 
-/// What became of a step that is left out.
+/// What became of a step that is left out, or that nobody answers.
 #[derive(Clone, Copy, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum SkipResult {
-    /// It was seen to elsewhere.
+    /// It was seen to elsewhere; it took effect.
     Done,
-    /// It is given up.
+    /// It is given up; it did not take effect.
     Left,
 }
 
@@ -111,8 +118,24 @@ struct Body<'a> {
     step: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<SkipResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
     reason: &'a str,
     dry_run: bool,
+}
+
+impl<'a> Body<'a> {
+    /// An action on the whole saga.
+    fn new(action: &'static str, act: &'a Act) -> Self {
+        Self {
+            action,
+            step: None,
+            result: None,
+            reference: None,
+            reason: &act.reason,
+            dry_run: act.dry_run,
+        }
+    }
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -121,14 +144,32 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     match &options.what {
         What::List(list) => show_list(&mut client, list, json).await?,
         What::Show { saga } => show_one(&mut client, saga, json).await?,
-        What::Pause(act) => do_it(&mut client, "pause", act, None, None, json).await?,
-        What::Resume(act) => do_it(&mut client, "resume", act, None, None, json).await?,
-        What::Compensate(act) => do_it(&mut client, "compensate", act, None, None, json).await?,
-        What::Retry { step, act } => {
-            do_it(&mut client, "retry", act, step.as_deref(), None, json).await?;
+        What::Pause(act) => do_it(&mut client, &Body::new("pause", act), act, json).await?,
+        What::Resume(act) => do_it(&mut client, &Body::new("resume", act), act, json).await?,
+        What::Compensate(act) => {
+            do_it(&mut client, &Body::new("compensate", act), act, json).await?;
+        }
+        What::Retry {
+            step,
+            result,
+            reference,
+            act,
+        } => {
+            let body = Body {
+                step: step.as_deref(),
+                result: *result,
+                reference: reference.as_deref(),
+                ..Body::new("retry", act)
+            };
+            do_it(&mut client, &body, act, json).await?;
         }
         What::Skip { step, result, act } => {
-            do_it(&mut client, "skip", act, Some(step), Some(*result), json).await?;
+            let body = Body {
+                step: Some(step),
+                result: Some(*result),
+                ..Body::new("skip", act)
+            };
+            do_it(&mut client, &body, act, json).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -241,22 +282,10 @@ fn page(saga: &Saga, tag: Option<&str>) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-async fn do_it(
-    client: &mut Client,
-    action: &'static str,
-    act: &Act,
-    step: Option<&str>,
-    result: Option<SkipResult>,
-    json: bool,
-) -> anyhow::Result<()> {
+async fn do_it(client: &mut Client, body: &Body<'_>, act: &Act, json: bool) -> anyhow::Result<()> {
     let address = target(&act.saga);
-    let body = serde_json::to_vec(&Body {
-        action,
-        step,
-        result,
-        reason: &act.reason,
-        dry_run: act.dry_run,
-    })?;
+    let action = body.action;
+    let body = serde_json::to_vec(body)?;
     let tag_now = match &act.if_match {
         Some(tag) => Some(quoted(tag)),
         None if act.dry_run => None,

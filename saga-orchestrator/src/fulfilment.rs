@@ -19,8 +19,8 @@ use recourse_domain::{
 };
 use recourse_event_store::{RecordedEvent, StreamName, typed};
 use recourse_saga::{
-    Backoff, BuildError, Cancel, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot,
-    retriable,
+    Backoff, BuildError, Cancel, Definition, Direction, Ids, Outgoing, Reason, Settlement, closing,
+    compensatable, pivot, retriable,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -130,18 +130,18 @@ pub fn definition(timing: &Timing) -> Result<Definition, BuildError> {
         .step(timed(
             compensatable("reserve-stock", reserve_stock, release_stock).fans_out(),
         ))
-        .step(timed(compensatable(
-            "authorize-payment",
-            authorize_payment,
-            void_payment,
-        )))
+        .step(timed(
+            compensatable("authorize-payment", authorize_payment, void_payment)
+                .settled_by(settle_authorization),
+        ))
         .step(timed(
             pivot("confirm-order", confirm_order).reversed_by(revoke_order),
         ))
         .step(timed(
             retriable("capture-payment", capture_payment)
                 .takes_over("authorize-payment")
-                .reversed_by(refund_payment),
+                .reversed_by(refund_payment)
+                .settled_by(settle_capture),
         ))
         .step(timed(
             retriable("commit-stock", commit_stock)
@@ -244,6 +244,24 @@ fn void_payment(input: &Input, _: &Ids) -> Commands {
     to_payment(input, &payment::Command::Void(payment::Void {}))
 }
 
+fn settle_authorization(input: &Input, _: &Ids, said: &Settlement) -> Commands {
+    let operation = match said.direction {
+        Direction::Do => payment::Operation::Authorize,
+        Direction::Undo | Direction::Reverse => payment::Operation::Void,
+    };
+    to_payment(input, &settle(operation, said))
+}
+
+/// What tells a payment what an operator found out at the provider.
+pub(crate) fn settle(operation: payment::Operation, said: &Settlement) -> payment::Command {
+    payment::Command::Settle(payment::Settle {
+        operation,
+        took_effect: said.took_effect,
+        reference: said.reference.clone(),
+        reason: said.reason.clone(),
+    })
+}
+
 // confirm-order: the point of no return. From here on everything can succeed, for the goods
 // are held and the money is reserved.
 
@@ -278,6 +296,14 @@ fn refund_payment(input: &Input, ids: &Ids, _: &Reason) -> Commands {
     )
 }
 
+fn settle_capture(input: &Input, ids: &Ids, said: &Settlement) -> Commands {
+    let operation = match said.direction {
+        Direction::Do => payment::Operation::Capture,
+        Direction::Undo | Direction::Reverse => payment::Operation::Refund(RefundId(ids.saga)),
+    };
+    to_payment(input, &settle(operation, said))
+}
+
 // commit-stock: the goods go out once they are paid.
 
 fn commit_stock(input: &Input, ids: &Ids) -> Commands {
@@ -296,10 +322,17 @@ fn restock(input: &Input, ids: &Ids, _: &Reason) -> Commands {
     })
 }
 
-// complete-order: the client is told.
+// complete-order: the client is told. The order keeps what an operator had not delivered, so that
+// a return of it brings nothing back to the stock.
 
-fn complete_order(input: &Input, _: &Ids) -> Commands {
-    to_order(input, &order::Command::Complete(order::Complete {}))
+fn complete_order(input: &Input, ids: &Ids) -> Commands {
+    let undelivered = (0_u32..)
+        .zip(&input.lines)
+        .filter(|(number, _)| ids.is_given_up("commit-stock", &number.to_string()))
+        .map(|(_, line)| line.sku.clone())
+        .collect();
+    let complete = order::Complete { undelivered };
+    to_order(input, &order::Command::Complete(complete))
 }
 
 // reject-order: the client hears why. A cancelled or revoked order has its end already; where the saga

@@ -18,13 +18,14 @@ use recourse_domain::{
 };
 use recourse_event_store::{RecordedEvent, StreamName, typed};
 use recourse_saga::{
-    BuildError, Definition, Ids, Outgoing, Reason, closing, compensatable, pivot, retriable,
+    BuildError, Definition, Ids, Outgoing, Reason, Settlement, closing, compensatable, pivot,
+    retriable,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::fulfilment::Timing;
+use crate::fulfilment::{Timing, settle};
 
 /// The definition's name.
 pub const NAME: &str = "return";
@@ -51,6 +52,9 @@ pub struct Line {
     pub sku: Sku,
     /// How many of it.
     pub quantity: Quantity,
+    /// That it never went out: it is refunded, and nothing comes back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undelivered: bool,
 }
 
 impl From<&order::ReturnRequested> for Input {
@@ -66,6 +70,7 @@ impl From<&order::ReturnRequested> for Input {
                 .map(|line| Line {
                     sku: line.sku.clone(),
                     quantity: line.quantity,
+                    undelivered: requested.undelivered.contains(&line.sku),
                 })
                 .collect(),
         }
@@ -85,7 +90,11 @@ pub fn definition(timing: &Timing) -> Result<Definition, BuildError> {
             accept_return,
             withdraw_return,
         )))
-        .step(timing.of(pivot("refund-payment", refund_payment).irreversible()))
+        .step(
+            timing.of(pivot("refund-payment", refund_payment)
+                .irreversible()
+                .settled_by(settle_refund)),
+        )
         .step(timing.of(retriable("restock", restock).fans_out().irreversible()))
         .step(timing.of(retriable("close-return", close_return).irreversible()))
         .when_undone(timing.of(closing("reject-return", reject_return)))
@@ -142,11 +151,19 @@ fn refund_payment(input: &Input, _: &Ids) -> Commands {
     Ok(vec![Outgoing::new(target, &command)?])
 }
 
+fn settle_refund(input: &Input, _: &Ids, said: &Settlement) -> Commands {
+    let target = StreamName::new("payment", input.payment_id);
+    let refund = payment::Operation::Refund(RefundId(input.return_id.0));
+    Ok(vec![Outgoing::new(target, &settle(refund, said))?])
+}
+
 // restock: each line under its own key, which no hold has: holds are of the saga that sold them.
+// What never went out does not come back.
 
 fn restock(input: &Input, ids: &Ids) -> Commands {
     (0_u32..)
         .zip(&input.lines)
+        .filter(|(_, line)| !line.undelivered)
         .map(|(number, line)| {
             let target = StreamName::new("stock", &line.sku);
             let command = stock::Command::Restock(stock::Restock {
@@ -188,7 +205,7 @@ fn reject_return(input: &Input, _: &Ids, reason: &Reason) -> Commands {
 #[cfg(test)]
 mod tests {
     use recourse_domain::Currency;
-    use recourse_saga::{Answer, Status};
+    use recourse_saga::{Answer, Status, StepStatus, StepView};
 
     use super::*;
     use crate::talk::{Talk, recorded, refused, sent};
@@ -207,6 +224,7 @@ mod tests {
             order_id: ORDER,
             payment_id: PAYMENT,
             lines: vec![line("tea-1", 2), line("cup-7", 1)],
+            undelivered: vec![],
             refund: Money {
                 amount_minor: 300,
                 currency: Currency::parse("EUR").unwrap(),
@@ -216,8 +234,12 @@ mod tests {
     }
 
     fn started() -> Talk {
+        of(requested())
+    }
+
+    fn of(requested: order::ReturnRequested) -> Talk {
         let definition = definition(&Timing::default()).unwrap();
-        let event = recorded(ORDER, order::Event::ReturnRequested(requested()));
+        let event = recorded(ORDER, order::Event::ReturnRequested(requested));
         Talk::started(definition, &event)
     }
 
@@ -238,6 +260,35 @@ mod tests {
         assert_eq!(talk.all(&done), sent("order.close-return", &[&order]));
         assert_eq!(talk.all(&done), []);
         assert_eq!(talk.state.status(), Status::Completed);
+    }
+
+    #[test]
+    fn what_never_went_out_is_refunded_and_not_restocked() {
+        let mut requested = requested();
+        requested.undelivered = vec![Sku::parse("tea-1").unwrap()];
+        let mut talk = of(requested.clone());
+        talk.all(&Answer::Done);
+        assert_eq!(
+            talk.all(&Answer::Done),
+            sent("stock.restock", &["stock-cup-7"])
+        );
+        let restock: stock::Restock = talk.sent[0].command.data.read().unwrap();
+        assert_eq!((restock.hold.line, restock.quantity.get()), (1, 1));
+
+        requested.undelivered.push(Sku::parse("cup-7").unwrap());
+        let mut talk = of(requested);
+        talk.all(&Answer::Done);
+        let order = format!("order-{ORDER}");
+        assert_eq!(
+            talk.all(&Answer::Done),
+            sent("order.close-return", &[&order])
+        );
+        let remaining = talk.state.remaining();
+        assert_eq!(remaining.len(), 1, "{remaining:?}");
+        talk.all(&Answer::Done);
+        assert_eq!(talk.state.status(), Status::Completed);
+        let done = |step: &StepView| step.status == StepStatus::Done;
+        assert!(talk.state.steps().iter().all(done));
     }
 
     #[test]

@@ -396,7 +396,7 @@ impl Wait<'_> {
 }
 
 impl Return {
-    /// Its goods are back, all or none, as its end says.
+    /// Its goods are back, all that went out or none, as its end says.
     fn goods(&self, end: &End, event: &RecordedEvent, breaches: &mut Breaches) {
         let closed = self.status == ReturnStatus::Closed;
         for (number, (sku, _)) in (0_u32..).zip(&self.lines) {
@@ -404,7 +404,8 @@ impl Return {
                 end.holds.get(&number),
                 Some((of, HoldChange::Restocked)) if of == sku
             );
-            if back != closed && !is_left_out(end, number) {
+            let was_out = !self.undelivered.contains(sku);
+            if back != (closed && was_out) && !is_left_out(end, number) {
                 breaches.add(
                     Kind::GoodsNotOrder,
                     format!("order-{}", end.order),

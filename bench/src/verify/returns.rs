@@ -21,6 +21,8 @@ pub(super) struct Return {
     pub(super) saga: Uuid,
     pub(super) status: ReturnStatus,
     pub(super) lines: Vec<(Sku, u32)>,
+    /// Of these nothing ever went out, so that nothing comes back.
+    pub(super) undelivered: Vec<Sku>,
     pub(super) refund: i128,
     /// What an operator had its saga leave out.
     pub(super) skipped: Vec<Skipped>,
@@ -44,6 +46,7 @@ impl Return {
                 .iter()
                 .map(|line| (line.sku.clone(), line.quantity.get()))
                 .collect(),
+            undelivered: requested.undelivered.clone(),
             refund: i128::from(requested.refund.amount_minor),
             skipped: Vec::new(),
             requested: event.into(),

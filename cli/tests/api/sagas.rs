@@ -119,7 +119,12 @@ fn a_refused_capture_is_undone_wholly_as_the_dry_run_said() {
     );
 
     // The same request is the same action, whatever came after it; another is not possible.
-    assert!(acting().send().expect(200).is_replayed());
+    let repeated = acting().send().expect(200);
+    assert!(repeated.is_replayed());
+    assert_eq!(
+        (repeated.json(), repeated.header("etag")),
+        (acted.json(), acted.header("etag"))
+    );
     let other = json!({"action": "compensate", "reason": "another"});
     acting()
         .json(&other)
@@ -165,7 +170,19 @@ fn an_action_needs_the_tag_of_what_it_was_decided_on() {
         ),
         (
             json!({"action": "retry", "result": "done", "reason": "x"}),
+            "#/step",
+        ),
+        (
+            json!({"action": "pause", "result": "done", "reason": "x"}),
             "#/result",
+        ),
+        (
+            json!({"action": "retry", "step": "x", "result": "left", "reference": "r", "reason": "x"}),
+            "#/reference",
+        ),
+        (
+            json!({"action": "retry", "step": "x", "result": "done", "reference": "a b", "reason": "x"}),
+            "#/reference",
         ),
     ] {
         let answer = act(&server, &id, &wrong).header("if-match", &tag).send();

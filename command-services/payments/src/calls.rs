@@ -58,7 +58,7 @@ enum Done {
     Recorded(Call),
     /// It is to be repeated after this.
     Again(Call, Duration),
-    /// Its key has outlived its use: a further request could take effect a second time.
+    /// Its outcome can never be recorded.
     GivenUp,
 }
 
@@ -204,8 +204,12 @@ impl Calls {
                 .await?;
             for event in &page {
                 if let Some(read) = read(event)? {
+                    let recorded_at = event.metadata()?.recorded_at;
                     if let Some(key) = key_of(&read) {
-                        asked_at.insert(key, event.metadata()?.recorded_at);
+                        asked_at.insert(key, recorded_at);
+                    }
+                    if lets_others_go(&read) {
+                        asked_at.values_mut().for_each(|at| *at = recorded_at);
                     }
                     state = payment::evolve(state, &read);
                 }
@@ -314,9 +318,17 @@ async fn make(mut call: Call, outside: &Outside) -> Result<Done, Error> {
             payment = %call.stream,
             operation = call.call.operation.as_str(),
             key = %call.call.key,
-            "the outcome is unknown past the life of its key: ask the provider by hand"
+            "the outcome is unknown past the life of its key: ask the provider by hand, and retry its \
+             saga's step with the result"
         );
-        return Ok(Done::GivenUp);
+        let given_up = Outcome::GivenUp {
+            detail: "no answer within the life of its key".to_owned(),
+        };
+        return Ok(if record(&call, given_up, outside).await? {
+            Done::Recorded(call)
+        } else {
+            Done::GivenUp
+        });
     }
     let timeout = Duration::from_millis(options.call_timeout_ms);
     let outcome = tokio::time::timeout(timeout, outside.provider.send(&call.call))
@@ -421,6 +433,14 @@ fn key_of(event: &payment::Event) -> Option<Uuid> {
         payment::Event::RefundRequested(requested) => Some(requested.key),
         _ => None,
     }
+}
+
+/// Whether an event makes the intents due that waited for it: their keys are used from then on.
+fn lets_others_go(event: &payment::Event) -> bool {
+    matches!(
+        event,
+        payment::Event::Authorized(_) | payment::Event::Captured(_)
+    )
 }
 
 /// Whether an event can make a call due or end an intent.

@@ -87,8 +87,12 @@ pub enum PaymentMethod {
 pub struct Confirm {}
 
 /// Content of `order.complete`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Complete {}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Complete {
+    /// The products of which no piece went out, because an operator gave that up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<Sku>,
+}
 
 /// Content of `order.reject`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Line, PaymentMethod, Reason, ReturnLine, Status};
-use crate::{CustomerId, Money, OrderId, PaymentId, ReturnId};
+use crate::{CustomerId, Money, OrderId, PaymentId, ReturnId, Sku};
 
 /// What can have happened to an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -69,8 +69,13 @@ pub struct Placed {
 pub struct Confirmed {}
 
 /// Content of `order.completed.v1`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Completed {}
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Completed {
+    /// The products of which no piece went out, because an operator gave that up: a return of
+    /// them is refunded, and nothing comes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<Sku>,
+}
 
 /// Content of `order.rejected.v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -104,6 +109,9 @@ pub struct ReturnRequested {
     pub payment_id: PaymentId,
     /// What goes back.
     pub lines: Vec<ReturnLine>,
+    /// The products among them that never went out: they are refunded, and nothing comes back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<Sku>,
     /// What these cost when they were ordered.
     pub refund: Money,
     /// In the client's words.

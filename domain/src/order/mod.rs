@@ -115,7 +115,7 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
     match command {
         Command::Place(place) => decide_place(state, place),
         Command::Confirm(_) => decide_confirm(state),
-        Command::Complete(_) => decide_complete(state),
+        Command::Complete(complete) => decide_complete(state, complete),
         Command::Reject(reject) => decide_reject(state, reject),
         Command::Cancel(cancel) => decide_cancel(state, cancel),
         Command::Revoke(revoke) => decide_revoke(state, revoke),
@@ -192,11 +192,13 @@ fn decide_confirm(state: &State) -> Result<Vec<Event>, Refusal> {
     }
 }
 
-fn decide_complete(state: &State) -> Result<Vec<Event>, Refusal> {
+fn decide_complete(state: &State, complete: &Complete) -> Result<Vec<Event>, Refusal> {
     match state.status {
         None => Err(Refusal::NoSuchOrder),
         Some(Status::Pending) => Err(Refusal::NotConfirmed),
-        Some(Status::Confirmed) => Ok(vec![Event::Completed(Completed {})]),
+        Some(Status::Confirmed) => Ok(vec![Event::Completed(Completed {
+            undelivered: complete.undelivered.clone(),
+        })]),
         Some(Status::Cancelled) => Err(Refusal::Cancelled),
         Some(Status::Rejected) => Err(Refusal::Rejected),
         Some(status) => Ok(repeat(status)),

@@ -8,6 +8,9 @@
 //!
 //! A request takes its pieces at once: bought − returned − in open returns is decided here, in
 //! one stream, so that two returns never take the same piece. What is rejected gives them back.
+//!
+//! A piece that never went out, because an operator gave its delivery up, is paid for all the
+//! same: its return is refunded, and says that nothing comes back to the stock.
 
 use std::collections::BTreeSet;
 
@@ -44,11 +47,14 @@ pub(super) fn request(state: &State, request: &RequestReturn) -> Decided {
     if state.returns().count() >= MAX_RETURNS {
         return Err(Refusal::TooManyReturns);
     }
+    let skus = request.lines.iter().map(|line| &line.sku);
+    let undelivered = skus.filter(|sku| state.undelivered().contains(sku));
     Ok(vec![Event::ReturnRequested(ReturnRequested {
         return_id: request.return_id,
         order_id: terms.order_id,
         payment_id: terms.payment_id,
         lines: request.lines.clone(),
+        undelivered: undelivered.cloned().collect(),
         refund,
         reason: request.reason.clone(),
     })])

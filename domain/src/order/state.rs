@@ -14,6 +14,9 @@ pub struct State {
     pub(super) status: Option<Status>,
     pub(super) is_revoked: bool,
     terms: Option<Arc<Terms>>,
+    /// The products of which no piece went out, though it is completed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    undelivered: Vec<Sku>,
     /// Shared until they change: nearly every order has none.
     returns: Option<Arc<BTreeMap<ReturnId, Return>>>,
 }
@@ -92,6 +95,13 @@ impl State {
         self.terms.as_ref().map_or(&[], |terms| &terms.lines)
     }
 
+    /// The products of which no piece went out though it is completed, because an operator gave
+    /// that up.
+    #[must_use]
+    pub fn undelivered(&self) -> &[Sku] {
+        &self.undelivered
+    }
+
     /// One of its returns.
     #[must_use]
     pub fn get_return(&self, id: ReturnId) -> Option<&Return> {
@@ -161,7 +171,10 @@ pub fn evolve(mut state: State, event: &Event) -> State {
     match event {
         Event::Placed(placed) => state.place(placed),
         Event::Confirmed(_) => state.status = Some(Status::Confirmed),
-        Event::Completed(_) => state.status = Some(Status::Completed),
+        Event::Completed(completed) => {
+            state.status = Some(Status::Completed);
+            state.undelivered.clone_from(&completed.undelivered);
+        }
         Event::Rejected(_) => state.status = Some(Status::Rejected),
         Event::Cancelled(_) => state.status = Some(Status::Cancelled),
         Event::Revoked(_) => {

@@ -26,6 +26,9 @@ pub enum Command {
     /// The service says what the provider answered.
     #[serde(rename = "payment.record-outcome")]
     RecordOutcome(RecordOutcome),
+    /// An operator says what came of what the provider is asked about no more.
+    #[serde(rename = "payment.settle")]
+    Settle(Settle),
 }
 
 /// Content of `payment.authorize`.
@@ -68,6 +71,21 @@ pub struct RecordOutcome {
     pub key: Uuid,
     /// What came back.
     pub outcome: Outcome,
+}
+
+/// Content of `payment.settle`. Counts only once the provider is asked no more: until then its own
+/// answer does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct Settle {
+    /// Of which operation.
+    pub operation: Operation,
+    /// That it took effect; else that it did not and never will.
+    pub took_effect: bool,
+    /// The provider's name for it, where it took effect and the operator knows the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// In the operator's words.
+    pub reason: String,
 }
 
 /// What a provider is asked to do.
@@ -136,6 +154,12 @@ pub enum Outcome {
     },
     /// Nobody knows. Not an answer: the same request is sent again under the same key.
     Unknown {
+        /// What went wrong.
+        detail: String,
+    },
+    /// Nobody knows, and the request is sent no more: the provider may have forgotten its key,
+    /// so that another could take effect a second time.
+    GivenUp {
         /// What went wrong.
         detail: String,
     },

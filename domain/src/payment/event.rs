@@ -192,6 +192,9 @@ pub struct Unknown {
     pub operation: Operation,
     /// What went wrong.
     pub detail: String,
+    /// That the provider is asked no more: an operator has to find out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up: bool,
 }
 
 /// Content of `payment.repeat-answered.v1`.

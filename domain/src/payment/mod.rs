@@ -16,6 +16,9 @@
 //! that finds the capture open: an unknown is settled before it is undone. [`State::calls`] says
 //! which calls are due now.
 //!
+//! Past the life of its key a request is *given up*: nobody asks any more. What came of it an
+//! operator finds out at the provider and says so (`payment.settle`), which is its outcome then.
+//!
 //! There may be several refunds, and several open at once. Each is an operation of its own, known
 //! by its id; together, open ones counted, they are never more than what is captured.
 //!
@@ -30,7 +33,9 @@ mod event;
 mod refund;
 mod state;
 
-pub use command::{Authorize, Capture, Command, Operation, Outcome, RecordOutcome, Refund, Void};
+pub use command::{
+    Authorize, Capture, Command, Operation, Outcome, RecordOutcome, Refund, Settle, Void,
+};
 pub use event::{
     Applied, AuthorizationRequested, Declined, Event, Joined, RefundRefused, RefundRequested,
     Refunded, RepeatAnswered, Requested, Unknown,
@@ -40,6 +45,9 @@ pub use state::{ProviderCall, State, Status, evolve};
 use state::Progress;
 
 use crate::{Money, NOTHING_TO_UNDO};
+
+/// The code of an operation that did not take effect, as an operator found out.
+pub const SETTLED_BY_OPERATOR: &str = "settled-by-operator";
 
 /// Why a payment's command is not obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +98,9 @@ pub enum Refusal {
     /// What the rest is depends on a refund that is under way.
     #[error("another refund is under way")]
     RefundOpen,
+    /// The provider was never asked.
+    #[error("the provider was never asked for it")]
+    NothingToSettle,
 }
 
 impl Refusal {
@@ -108,6 +119,7 @@ impl Refusal {
             Self::RefundTooLarge { .. } => "refund-too-large",
             Self::RefundDiffers(_) => "refund-differs",
             Self::RefundOpen => "refund-open",
+            Self::NothingToSettle => "nothing-to-settle",
         }
     }
 
@@ -116,7 +128,10 @@ impl Refusal {
     pub const fn is_final(&self) -> bool {
         !matches!(
             self,
-            Self::NotAuthorized
+            Self::Declined(Declined {
+                is_final: false,
+                ..
+            }) | Self::NotAuthorized
                 | Self::CaptureOpen
                 | Self::NotCaptured
                 | Self::RefundOpen
@@ -146,6 +161,7 @@ pub fn decide(state: &State, command: &Command) -> Result<Vec<Event>, Refusal> {
         Command::Void(_) => decide_void(state),
         Command::Refund(refund) => refund::decide(state, refund),
         Command::RecordOutcome(record) => Ok(decide_outcome(state, record)),
+        Command::Settle(settle) => decide_settle(state, settle),
     }
 }
 
@@ -246,20 +262,7 @@ fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
     };
     match &record.outcome {
         Outcome::Applied { reference } => {
-            let applied = Applied {
-                amount: call.amount,
-                reference: reference.clone(),
-            };
-            vec![match record.operation {
-                Operation::Authorize => Event::Authorized(applied),
-                Operation::Capture => Event::Captured(applied),
-                Operation::Void => Event::Voided(applied),
-                Operation::Refund(refund) => Event::Refunded(Refunded {
-                    refund,
-                    amount: applied.amount,
-                    reference: applied.reference,
-                }),
-            }]
+            vec![applied(record.operation, call.amount, reference.clone())]
         }
         Outcome::Refused {
             code,
@@ -271,20 +274,72 @@ fn decide_outcome(state: &State, record: &RecordOutcome) -> Vec<Event> {
                 detail: detail.clone(),
                 is_final: *is_final,
             };
-            match record.operation {
-                Operation::Authorize => decline(state, declined),
-                Operation::Capture => refund::capture_refused(state, declined),
-                Operation::Void => vec![Event::VoidRefused(declined)],
-                Operation::Refund(refund) => {
-                    vec![Event::RefundRefused(RefundRefused { refund, declined })]
-                }
-            }
+            declined_by(state, record.operation, declined)
         }
         Outcome::Unknown { .. } if call.is_unknown => Vec::new(),
-        Outcome::Unknown { detail } => vec![Event::Unknown(Unknown {
-            operation: record.operation,
-            detail: detail.clone(),
-        })],
+        Outcome::Unknown { detail } | Outcome::GivenUp { detail } => {
+            vec![Event::Unknown(Unknown {
+                operation: record.operation,
+                detail: detail.clone(),
+                given_up: matches!(record.outcome, Outcome::GivenUp { .. }),
+            })]
+        }
+    }
+}
+
+/// What an operator says came of an operation counts where the provider is asked no more.
+fn decide_settle(state: &State, settle: &Settle) -> Result<Vec<Event>, Refusal> {
+    let operation = settle.operation;
+    let (Some(step), Some(amount)) = (state.step(operation), state.amount_of(operation)) else {
+        return Err(Refusal::NothingToSettle);
+    };
+    match &step.progress {
+        Progress::NotAsked => Err(Refusal::NothingToSettle),
+        Progress::Applied { .. } => Ok(repeat(operation)),
+        Progress::Refused(declined) => Err(Refusal::Declined(declined.clone())),
+        Progress::Open {
+            is_given_up: false, ..
+        } => Ok(join(operation)),
+        Progress::Open { key, .. } if settle.took_effect => {
+            // The provider finds it by our key too.
+            let reference = settle.reference.clone();
+            let reference = reference.unwrap_or_else(|| key.to_string());
+            Ok(vec![applied(operation, amount, reference)])
+        }
+        Progress::Open { .. } => {
+            let declined = Declined {
+                code: SETTLED_BY_OPERATOR.to_owned(),
+                detail: settle.reason.clone(),
+                is_final: true,
+            };
+            Ok(declined_by(state, operation, declined))
+        }
+    }
+}
+
+fn applied(operation: Operation, amount: Money, reference: String) -> Event {
+    let applied = Applied { amount, reference };
+    match operation {
+        Operation::Authorize => Event::Authorized(applied),
+        Operation::Capture => Event::Captured(applied),
+        Operation::Void => Event::Voided(applied),
+        Operation::Refund(refund) => Event::Refunded(Refunded {
+            refund,
+            amount: applied.amount,
+            reference: applied.reference,
+        }),
+    }
+}
+
+/// A refused operation, and with it the end of what waited for it.
+fn declined_by(state: &State, operation: Operation, declined: Declined) -> Vec<Event> {
+    match operation {
+        Operation::Authorize => decline(state, declined),
+        Operation::Capture => refund::capture_refused(state, declined),
+        Operation::Void => vec![Event::VoidRefused(declined)],
+        Operation::Refund(refund) => {
+            vec![Event::RefundRefused(RefundRefused { refund, declined })]
+        }
     }
 }
 

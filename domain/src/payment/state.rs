@@ -53,6 +53,9 @@ pub(super) enum Progress {
     Open {
         key: Uuid,
         is_unknown: bool,
+        /// That the provider is asked no more.
+        #[serde(default)]
+        is_given_up: bool,
     },
     Applied {
         reference: String,
@@ -90,6 +93,7 @@ impl Step {
         self.progress = Progress::Open {
             key,
             is_unknown: false,
+            is_given_up: false,
         };
     }
 
@@ -104,9 +108,15 @@ impl Step {
         self.progress = Progress::Refused(declined.clone());
     }
 
-    fn doubt(&mut self) {
-        if let Progress::Open { is_unknown, .. } = &mut self.progress {
+    fn doubt(&mut self, for_good: bool) {
+        if let Progress::Open {
+            is_unknown,
+            is_given_up,
+            ..
+        } = &mut self.progress
+        {
             *is_unknown = true;
+            *is_given_up |= for_good;
         }
     }
 }
@@ -228,27 +238,27 @@ impl State {
         self.authorization.is_applied() && !self.capture.is_applied() && !self.void.is_applied()
     }
 
-    /// The calls to the provider that are due now: every open intent, but for a void whose
-    /// authorization is still open and a refund whose capture is.
+    /// The calls to the provider that are due now: every open intent that is not given up, but for
+    /// a void whose authorization is still open and a refund whose capture is.
     pub fn calls(&self) -> impl Iterator<Item = ProviderCall> + '_ {
         let due = |operation| {
             let terms = self.terms.as_ref()?;
-            let Progress::Open { key, is_unknown } = self.step(operation)?.progress else {
+            let Progress::Open {
+                key,
+                is_unknown,
+                is_given_up: false,
+            } = self.step(operation)?.progress
+            else {
                 return None;
             };
             let authorization = self.authorization.reference();
             let capture = self.capture.reference();
-            let amount = match operation {
-                Operation::Authorize => terms.amount,
-                Operation::Capture | Operation::Void => {
-                    authorization?;
-                    terms.amount
-                }
-                Operation::Refund(id) => {
-                    capture?;
-                    self.refund(id)?.amount
-                }
-            };
+            match operation {
+                Operation::Authorize => {}
+                Operation::Capture | Operation::Void => drop(authorization?),
+                Operation::Refund(_) => drop(capture?),
+            }
+            let amount = self.amount_of(operation)?;
             Some(ProviderCall {
                 operation,
                 key,
@@ -261,11 +271,36 @@ impl State {
                 is_unknown,
             })
         };
+        self.operations().filter_map(due)
+    }
+
+    /// The operations whose outcome nobody but an operator can find out, each with the key that
+    /// the provider was asked under.
+    pub fn given_up(&self) -> impl Iterator<Item = (Operation, Uuid)> + '_ {
+        self.operations()
+            .filter_map(|operation| match self.step(operation)?.progress {
+                Progress::Open {
+                    key,
+                    is_given_up: true,
+                    ..
+                } => Some((operation, key)),
+                _ => None,
+            })
+    }
+
+    fn operations(&self) -> impl Iterator<Item = Operation> + '_ {
         let refunds = self.refunds.keys().copied().map(Operation::Refund);
         [Operation::Authorize, Operation::Capture, Operation::Void]
             .into_iter()
             .chain(refunds)
-            .filter_map(due)
+    }
+
+    /// How much an operation is about; `None` where it was never asked for.
+    pub(super) fn amount_of(&self, operation: Operation) -> Option<Money> {
+        match operation {
+            Operation::Authorize | Operation::Capture | Operation::Void => self.amount(),
+            Operation::Refund(id) => Some(self.refund(id)?.amount),
+        }
     }
 
     /// How much of what is taken, or about to be, is neither given back nor about to be; `None`
@@ -346,7 +381,7 @@ impl State {
         Some(self.terms.as_ref()?.payment_id.key(operation, ordinal))
     }
 
-    fn step(&self, operation: Operation) -> Option<&Step> {
+    pub(super) fn step(&self, operation: Operation) -> Option<&Step> {
         match operation {
             Operation::Authorize => Some(&self.authorization),
             Operation::Capture => Some(&self.capture),
@@ -429,7 +464,7 @@ pub fn evolve(mut state: State, event: &Event) -> State {
         }
         Event::Unknown(unknown) => {
             if let Some(step) = state.step_mut(unknown.operation) {
-                step.doubt();
+                step.doubt(unknown.given_up);
             }
         }
         Event::Joined(_) | Event::RepeatAnswered(_) => {}

@@ -152,7 +152,7 @@ impl Saga {
                 }
             }
             Next::Complete => {
-                let complete = order::Command::Complete(order::Complete {});
+                let complete = order::Command::Complete(order::Complete::default());
                 self.order.ask(&complete).unwrap();
                 Next::Ended
             }

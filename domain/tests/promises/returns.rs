@@ -133,7 +133,7 @@ impl World {
         for command in [
             order::Command::Place(place),
             order::Command::Confirm(order::Confirm {}),
-            order::Command::Complete(order::Complete {}),
+            order::Command::Complete(order::Complete::default()),
         ] {
             world.order.ask(&command).unwrap();
         }

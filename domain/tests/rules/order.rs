@@ -62,7 +62,7 @@ fn completed() -> Given<Order> {
     given([
         placed(one_tea(), eur(3_998)),
         Event::Confirmed(Confirmed {}),
-        Event::Completed(Completed {}),
+        Event::Completed(Completed::default()),
     ])
 }
 
@@ -98,7 +98,7 @@ fn confirm() -> Command {
 }
 
 fn complete() -> Command {
-    Command::Complete(Complete {})
+    Command::Complete(Complete::default())
 }
 
 fn repeat(status: Status) -> Event {
@@ -241,7 +241,7 @@ fn what_was_given_up_is_not_confirmed() {
 fn a_confirmed_order_is_completed() {
     let state = after(Event::Confirmed(Confirmed {}))
         .when(complete())
-        .then([Event::Completed(Completed {})]);
+        .then([Event::Completed(Completed::default())]);
     assert_eq!(state.status(), Some(Status::Completed));
 }
 

@@ -5,7 +5,7 @@ use recourse_domain::{
         Operation,
         Operation::{Authorize as A, Capture as C, Void as V},
         Outcome, ProviderCall, RecordOutcome, Refund, RefundRefused, RefundRequested, Refunded,
-        RepeatAnswered, Requested, State, Status, Unknown, Void, decide,
+        RepeatAnswered, Requested, Settle, State, Status, Unknown, Void, decide,
     },
 };
 use uuid::Uuid;
@@ -124,9 +124,13 @@ fn requested(operation: Operation, ordinal: u32) -> Event {
 }
 
 fn applied(operation: Operation) -> Event {
+    applied_as(operation, format!("ref-{}", operation.as_str()))
+}
+
+fn applied_as(operation: Operation, reference: String) -> Event {
     let applied = Applied {
         amount: total(),
-        reference: format!("ref-{}", operation.as_str()),
+        reference,
     };
     match operation {
         Operation::Authorize => Event::Authorized(applied),
@@ -158,6 +162,7 @@ fn unknown(operation: Operation) -> Event {
     Event::Unknown(Unknown {
         operation,
         detail: "no answer".into(),
+        given_up: false,
     })
 }
 
@@ -811,4 +816,140 @@ fn every_event_says_what_it_is_to_its_command() {
 #[test]
 fn a_payment_does_not_show_its_card() {
     assert!(!format!("{:?}", opened().0).contains("tok_visa"));
+}
+
+fn given_up(operation: Operation) -> Event {
+    Event::Unknown(Unknown {
+        operation,
+        detail: "its key is too old".into(),
+        given_up: true,
+    })
+}
+
+fn settle(operation: Operation, took_effect: bool) -> Command {
+    Command::Settle(Settle {
+        operation,
+        took_effect,
+        reference: Some(format!("ref-{}", operation.as_str())).filter(|_| took_effect),
+        reason: "the bank said no".into(),
+    })
+}
+
+/// Up to the intent of an operation.
+fn asked(operation: Operation) -> Vec<Event> {
+    let mut events = vec![authorization_requested(0)];
+    if operation != A {
+        events.push(applied(A));
+    }
+    if operation == R {
+        events.extend([requested(C, 0), applied(C)]);
+    }
+    if operation != A {
+        events.push(requested(operation, 0));
+    }
+    events
+}
+
+fn asked_and(operation: Operation, event: Event) -> Given<Payment> {
+    given(asked(operation).into_iter().chain([event]))
+}
+
+#[test]
+fn what_the_provider_is_asked_about_no_more_is_not_asked_and_not_forgotten() {
+    let outcome = Outcome::GivenUp {
+        detail: "its key is too old".into(),
+    };
+    for operation in [A, C, V, R] {
+        for before in [None, Some(unknown(operation))] {
+            let state = given::<Payment>(asked(operation).into_iter().chain(before))
+                .when(record(operation, 0, outcome.clone()))
+                .then([given_up(operation)]);
+            assert_eq!(due(&state), []);
+            let expected = [(operation, key(operation, 0))];
+            assert_eq!(state.given_up().collect::<Vec<_>>(), expected);
+            assert_eq!(state.status(), Some(Status::Unknown));
+            // What comes after all is of no call that is due.
+            asked_and(operation, given_up(operation))
+                .when(record(operation, 0, it_applied(operation)))
+                .then_nothing();
+        }
+    }
+}
+
+#[test]
+fn what_the_provider_is_asked_about_no_more_an_operator_settles() {
+    for operation in [A, C, V, R] {
+        let its = || asked_and(operation, given_up(operation));
+        let state = its()
+            .when(settle(operation, true))
+            .then([applied(operation)]);
+        assert_eq!(state.given_up().next(), None);
+        let Command::Settle(mut nameless) = settle(operation, true) else {
+            unreachable!("a settlement");
+        };
+        nameless.reference = None;
+        its()
+            .when(Command::Settle(nameless))
+            .then([applied_as(operation, key(operation, 0).to_string())]);
+
+        let state = its()
+            .when(settle(operation, false))
+            .then([settled_as_refused(operation)]);
+        assert_eq!((due(&state), state.given_up().next()), (vec![], None));
+    }
+}
+
+fn settled_as_refused(operation: Operation) -> Event {
+    let mut event = refused(operation, true);
+    let (Event::Declined(declined)
+    | Event::CaptureRefused(declined)
+    | Event::VoidRefused(declined)
+    | Event::RefundRefused(RefundRefused { declined, .. })) = &mut event
+    else {
+        unreachable!("a refusal");
+    };
+    declined.code = "settled-by-operator".into();
+    event
+}
+
+#[test]
+fn what_waited_for_an_outcome_goes_on_once_an_operator_settles_it() {
+    let voiding = || {
+        let events = [authorization_requested(0), requested(V, 0), given_up(A)];
+        given::<Payment>(events)
+    };
+    let state = voiding().when(settle(A, true)).then([applied(A)]);
+    assert_eq!(due(&state), [(V, key(V, 0))]);
+    voiding()
+        .when(settle(A, false))
+        .then([settled_as_refused(A), nothing_to_undo()]);
+    authorized_and([requested(C, 0), requested(R, 0), given_up(C)])
+        .when(settle(C, false))
+        .then([settled_as_refused(C), nothing_to_refund(R)]);
+}
+
+#[test]
+fn while_the_provider_is_asked_its_own_answer_counts() {
+    for operation in [A, C, V, R] {
+        for took_effect in [true, false] {
+            given::<Payment>(asked(operation))
+                .when(settle(operation, took_effect))
+                .then_unchanged(joined(operation));
+            asked_and(operation, unknown(operation))
+                .when(settle(operation, took_effect))
+                .then_unchanged(joined(operation));
+            asked_and(operation, applied(operation))
+                .when(settle(operation, took_effect))
+                .then_unchanged(repeat(operation));
+            asked_and(operation, refused(operation, true))
+                .when(settle(operation, took_effect))
+                .then_refused("payment-declined");
+        }
+    }
+    authorized_and([])
+        .when(settle(C, true))
+        .then_refused("nothing-to-settle");
+    given_nothing::<Payment>()
+        .when(settle(A, true))
+        .then_refused("nothing-to-settle");
 }

@@ -45,7 +45,7 @@ fn completed_and(events: impl IntoIterator<Item = Event>) -> Given<Order> {
         [
             placed(),
             Event::Confirmed(Confirmed {}),
-            Event::Completed(Completed {}),
+            Event::Completed(Completed::default()),
         ]
         .into_iter()
         .chain(events),
@@ -75,6 +75,7 @@ fn requested(return_id: ReturnId, of: &[(&str, u32)], refund: i64) -> Event {
         order_id: ORDER,
         payment_id: PAYMENT,
         lines: lines(of),
+        undelivered: vec![],
         refund: eur(refund),
         reason: "too bitter".into(),
     })
@@ -154,6 +155,30 @@ fn what_was_bought_can_go_back_at_the_price_it_had() {
     let its = state.get_return(FIRST).unwrap();
     assert_eq!(its.status, ReturnStatus::Requested);
     assert_eq!(state.returned(&sku("tea-1")), 0);
+}
+
+#[test]
+fn what_never_went_out_is_refunded_and_said_not_to_come_back() {
+    let undelivered = vec![sku("tea-1")];
+    let complete = Complete {
+        undelivered: undelivered.clone(),
+    };
+    let completed = Event::Completed(Completed {
+        undelivered: undelivered.clone(),
+    });
+    let confirmed = [placed(), Event::Confirmed(Confirmed {})];
+    given::<Order>(confirmed.clone())
+        .when(Command::Complete(complete))
+        .then([completed.clone()]);
+    let Event::ReturnRequested(mut expected) =
+        requested(FIRST, &[("cup-1", 1), ("tea-1", 1)], 2_499)
+    else {
+        panic!("a request");
+    };
+    expected.undelivered = undelivered;
+    given::<Order>(confirmed.into_iter().chain([completed]))
+        .when(request(FIRST, &[("cup-1", 1), ("tea-1", 1)]))
+        .then([Event::ReturnRequested(expected)]);
 }
 
 #[test]
@@ -400,7 +425,7 @@ fn a_saga_that_repeats_itself_finds_a_returned_order_confirmed_and_completed() {
         .when(Command::Confirm(Confirm {}))
         .then_unchanged(repeated.clone());
     done()
-        .when(Command::Complete(Complete {}))
+        .when(Command::Complete(Complete::default()))
         .then_unchanged(repeated);
     done()
         .when(Command::Cancel(Cancel {
@@ -432,7 +457,7 @@ fn a_revoked_order_is_over() {
         .when(Command::Confirm(Confirm {}))
         .then_refused("order-cancelled");
     over()
-        .when(Command::Complete(Complete {}))
+        .when(Command::Complete(Complete::default()))
         .then_refused("order-cancelled");
     over()
         .when(Command::Reject(Reject { reason: why() }))

@@ -24,7 +24,8 @@ pub mod testing;
 pub use recourse_event_store::StreamName;
 
 pub use definition::{
-    Backoff, BuildError, Builder, Cancel, Commands, Definition, Ids, Outgoing, Start, Step,
+    Backoff, BuildError, Builder, Cancel, Commands, Definition, Ids, Outgoing, Settlement, Start,
+    Step,
     closing, compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
@@ -33,7 +34,7 @@ pub use event::{
     Retried, SentCommand, SkipRequested, SkipResult, Started, StepSkipped, TimedOut, WayBack,
     commands_of,
 };
-pub use react::{ActError, Action, Finding, Input, ReactError, act, react};
+pub use react::{ActError, Action, Finding, Input, ReactError, Said, act, react};
 #[cfg(feature = "explore")]
 pub use react::{act_under, react_under};
 pub use rules::{Rule, Rules};

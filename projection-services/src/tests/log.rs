@@ -350,7 +350,7 @@ impl Log {
                 self.answer(ids, done(), Direction::Do, next).await;
             }
             17 => {
-                let event = order::Event::Completed(order::Completed {});
+                let event = order::Event::Completed(order::Completed::default());
                 self.order(ids, event).await;
             }
             18 => drop(self.answer(ids, done(), Direction::Do, None).await),

@@ -250,6 +250,7 @@ async fn an_unknown_outcome_is_shown_until_it_is_known() {
         payment::Event::Unknown(payment::Unknown {
             operation: payment::Operation::Capture,
             detail: "no answer".into(),
+            given_up: false,
         })
     };
     log.payment(&ids, unknown()).await;

@@ -19,6 +19,7 @@ fn unknown(operation: Operation) -> Event {
     Event::Unknown(Unknown {
         operation,
         detail: "no answer".into(),
+        given_up: false,
     })
 }
 

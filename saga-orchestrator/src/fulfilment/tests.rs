@@ -2,7 +2,7 @@
 
 use recourse_domain::{Currency, CustomerId};
 use recourse_event_store::Position;
-use recourse_saga::{Action, Answer, Status};
+use recourse_saga::{Action, Answer, SkipResult, Status};
 
 use super::*;
 use crate::talk::{Talk, recorded, refused, sent};
@@ -195,4 +195,33 @@ fn an_order_that_is_paid_and_out_is_revoked_brought_back_and_refunded() {
     assert_eq!(talk.all(&done), sent("payment.refund", &[&payment]));
     assert_eq!(talk.all(&done), []);
     assert_eq!(talk.state.status(), Status::Compensated);
+}
+
+#[test]
+fn what_an_operator_gave_up_to_deliver_is_told_to_the_order() {
+    for (result, undelivered) in [
+        (SkipResult::Left, vec!["tea-1"]),
+        (SkipResult::Done, vec![]),
+    ] {
+        let mut talk = started();
+        for _ in 0..4 {
+            talk.all(&Answer::Done);
+        }
+        // The first line's goods cannot be found.
+        let first = talk.state.open_commands().next().unwrap().id;
+        talk.hear(recourse_saga::Input::Answer {
+            command: first,
+            answer: refused("no-such-hold"),
+            position: Position::dense(9),
+        });
+        talk.all(&Answer::Done);
+        let step = "commit-stock".into();
+        talk.act(&Action::Skip { step, result });
+        assert_eq!(talk.commands(), sent("stock.release", &["stock-tea-1"]));
+        let order = format!("order-{ORDER}");
+        assert_eq!(talk.all(&Answer::Done), sent("order.complete", &[&order]));
+        let complete: order::Complete = talk.sent[0].command.data.read().unwrap();
+        let told: Vec<&str> = complete.undelivered.iter().map(Sku::as_str).collect();
+        assert_eq!(told, undelivered);
+    }
 }

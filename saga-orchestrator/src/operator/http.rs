@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use recourse_saga::{Action, By, SkipResult};
+use recourse_saga::{Action, By, Said, SkipResult};
 use recourse_service::{
     Problem,
     contract::{Answer, Operation, Routes},
@@ -23,6 +23,9 @@ use crate::{errors::ACTION_NOT_POSSIBLE, live};
 /// The most characters that a reason may have: as for every reason in somebody's words.
 const MAX_REASON_CHARS: usize = 500;
 
+/// The most characters that a provider's name for something may have.
+const MAX_REFERENCE_CHARS: usize = 128;
+
 pub(crate) fn routes(actions: Actions) -> Routes {
     Routes::new()
         .post("/v1/sagas/{id}/actions", take, operation())
@@ -33,7 +36,9 @@ fn operation() -> Operation {
     Operation::new("actOnSaga", "Pause, resume, retry, skip or compensate a saga")
         .describe(
             "`pause` records answers and sends nothing; `resume` goes on, with every deadline moved, and reads \
-             what a parked saga has missed; `retry` sends again what is not answered or was refused; `skip` undoes \
+             what a parked saga has missed; `retry` sends again what was refused, and looks up what is not \
+             answered, which is sent again only where it can never take effect any more; with a `result` it says \
+             what became of a payment's step whose provider is asked no more, and the saga goes on; `skip` undoes \
              what a step may have done and leaves it out, or leaves out a refused undo; `compensate` undoes the \
              saga, past its point of no return beginning with that. A `dry_run` answers with the plan, changes \
              nothing and needs no precondition. Otherwise `If-Match` with the saga's tag is required.",
@@ -83,9 +88,14 @@ struct ActionBody {
     /// Which step: for `skip`, and where a `retry` is about one only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step: Option<String>,
-    /// What became of a skipped step instead: `left` where nothing is said.
+    /// For a skip: what became of the step instead, `left` where nothing is said. For a retry: what
+    /// an operator found out about what nobody answers, `done` where it took effect and `left`
+    /// where it did not and never will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<SkipResult>,
+    /// The provider's name for what a retry says is done, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
     /// Why, kept with what is done: 1 to 500 characters.
     reason: String,
     /// Only say what it would do.
@@ -135,11 +145,28 @@ impl ActionBody {
             let why = "a reason has 1 to 500 characters and no control characters";
             return wrong("#/reason", why);
         }
-        if self.result.is_some() && self.action != Name::Skip {
-            return wrong("#/result", "only a skip has a result");
+        if self.result.is_some() && !matches!(self.action, Name::Skip | Name::Retry) {
+            return wrong("#/result", "only a skip and a retry have a result");
+        }
+        if let Some(reference) = &self.reference {
+            if (self.action, self.result) != (Name::Retry, Some(SkipResult::Done)) {
+                return wrong(
+                    "#/reference",
+                    "only what a retry says is done has a reference",
+                );
+            }
+            let is_visible = (1..=MAX_REFERENCE_CHARS).contains(&reference.chars().count())
+                && reference.chars().all(|char| char.is_ascii_graphic());
+            if !is_visible {
+                let why = "a reference is 1 to 128 visible characters";
+                return wrong("#/reference", why);
+            }
         }
         match (self.action, &self.step) {
             (Name::Skip, None) => wrong("#/step", "a skip says which step"),
+            (Name::Retry, None) if self.result.is_some() => {
+                wrong("#/step", "a result is of one step")
+            }
             (Name::Pause | Name::Resume | Name::Compensate, Some(_)) => {
                 wrong("#/step", "this is about the whole saga")
             }
@@ -148,6 +175,10 @@ impl ActionBody {
             (Name::Compensate, None) => Ok(Action::Compensate),
             (Name::Retry, step) => Ok(Action::Retry {
                 step: step.as_deref().map(Arc::from),
+                said: self.result.map(|result| Said {
+                    result,
+                    reference: self.reference.clone(),
+                }),
             }),
             (Name::Skip, Some(step)) => Ok(Action::Skip {
                 step: step.as_str().into(),

@@ -1,7 +1,9 @@
 //! What an action does to a saga, typed and in words.
 
 use recourse_event_store::{StreamName, typed};
-use recourse_saga::{Definition, Direction, Event, Part, SentCommand, SkipResult, State, Status};
+use recourse_saga::{
+    Definition, Direction, Event, Part, Retried, SentCommand, SkipResult, State, Status,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -155,6 +157,14 @@ pub(crate) fn words(event: &Event, after: &State) -> String {
             "the saga goes on, with every deadline {} ms later",
             resumed.stood_still_ms
         ),
+        Event::Retried(Retried {
+            said: Some(said), ..
+        }) => match said {
+            SkipResult::Done => "what is not answered took effect, says the operator".into(),
+            SkipResult::Left => {
+                "what is not answered did not take effect, says the operator".into()
+            }
+        },
         Event::Retried(retried) if retried.looks_up.is_empty() => {
             "what was refused is sent again".into()
         }

@@ -238,7 +238,13 @@ pub(super) fn possible(tale: &Tale<'_>) -> Vec<Possible> {
     let state = &tale.state;
     let mut all = vec![
         (Action::Resume, None),
-        (Action::Retry { step: None }, None),
+        (
+            Action::Retry {
+                step: None,
+                said: None,
+            },
+            None,
+        ),
         (Action::Compensate, None),
     ];
     let steps = state.steps().into_iter();

@@ -318,7 +318,7 @@ async fn of_a_completed_order_the_chain_is_told_from_the_request_to_the_end() {
     world.payment(payment::Event::Captured(applied())).await;
     world.steps_are_done(3).await;
     world
-        .order(order::Event::Completed(order::Completed {}), true)
+        .order(order::Event::Completed(order::Completed::default()), true)
         .await;
     let why = world.why().await;
     reads(
@@ -408,6 +408,7 @@ async fn before_the_point_of_no_return_a_time_that_is_over_turns_the_saga_back()
     let unknown = payment::Unknown {
         operation: payment::Operation::Authorize,
         detail: "no answer within 1000 ms".to_owned(),
+        given_up: false,
     };
     world.payment(payment::Event::Unknown(unknown)).await;
     let why = world.why().await;
@@ -621,7 +622,7 @@ An operator can look at each of these first; without --dry-run it is done:
     for action in &why.actions {
         let step = action.step.clone();
         let action = match action.action {
-            "retry" => Action::Retry { step },
+            "retry" => Action::Retry { step, said: None },
             "compensate" => Action::Compensate,
             "skip" => Action::Skip {
                 step: step.unwrap(),
@@ -903,7 +904,7 @@ now   order ORDER is cancelled
 async fn an_order_with_a_return_tells_of_both_sagas_and_a_saga_of_itself_alone() {
     let mut world = World::placed().await;
     world.steps_are_done(6).await;
-    let completed = order::Event::Completed(order::Completed {});
+    let completed = order::Event::Completed(order::Completed::default());
     world.order(completed, true).await;
     world.wait(3_600_000);
     let requested = order::Event::ReturnRequested(order::ReturnRequested {
@@ -914,6 +915,7 @@ async fn an_order_with_a_return_tells_of_both_sagas_and_a_saga_of_itself_alone()
             sku: Sku::parse("tea-1").unwrap(),
             quantity: Quantity::new(1).unwrap(),
         }],
+        undelivered: vec![],
         refund: euros(1999),
         reason: "too bitter".to_owned(),
     });
@@ -930,6 +932,7 @@ async fn an_order_with_a_return_tells_of_both_sagas_and_a_saga_of_itself_alone()
     let unknown = payment::Unknown {
         operation: payment::Operation::Refund(RefundId(RETURN.0)),
         detail: "the answer was lost".to_owned(),
+        given_up: false,
     };
     world.payment(payment::Event::Unknown(unknown)).await;
     let why = world.why_the_order().await;

@@ -25,6 +25,7 @@ pub enum Action {
     ReadCancellation,
     Call(Operation, Fate),
     LateArrives(Uuid),
+    GiveUp(Operation),
     Overdue(Uuid, String),
     Look(Uuid, String),
     Resend(Uuid, String),
@@ -42,6 +43,8 @@ pub enum Operator {
     Retry,
     Skip(Arc<str>),
     Compensate,
+    /// Of this step, whether it took effect.
+    Say(&'static str, bool),
 }
 
 impl fmt::Display for Action {
@@ -83,6 +86,13 @@ impl fmt::Display for Action {
                 };
                 write!(f, "the provider's {}: {what}", operation.as_str())
             }
+            Self::GiveUp(operation) => {
+                write!(
+                    f,
+                    "the key of the provider's {} is too old",
+                    operation.as_str()
+                )
+            }
             Self::LateArrives(_) => f.write_str("the late request arrives"),
             Self::Overdue(_, of) => write!(f, "{of} is overdue"),
             Self::Look(_, of) => write!(f, "what became of {of} is looked up"),
@@ -95,6 +105,8 @@ impl fmt::Display for Action {
                 Operator::Resume => f.write_str("an operator resumes the saga"),
                 Operator::Retry => f.write_str("an operator has it retried"),
                 Operator::Skip(step) => write!(f, "an operator has {step} skipped"),
+                Operator::Say(step, true) => write!(f, "an operator says that {step} took effect"),
+                Operator::Say(step, false) => write!(f, "an operator says that {step} did not"),
                 Operator::Compensate => f.write_str("an operator has it undone"),
             },
         }

@@ -80,6 +80,24 @@ impl Orders {
         Ok(Some(world))
     }
 
+    /// The provider may have forgotten a key: nobody asks it under that any more.
+    pub fn give_up(&self, mut world: World, operation: Operation) -> Result<Option<World>, String> {
+        let mut calls = world.payment.state().calls();
+        let call = calls.find(|call| call.operation == operation);
+        let Some(key) = call.map(|call| call.key) else {
+            return Ok(None);
+        };
+        drop(calls);
+        world.record(RecordOutcome {
+            operation,
+            key,
+            outcome: Outcome::GivenUp {
+                detail: "its key is too old".to_owned(),
+            },
+        })?;
+        Ok(Some(world))
+    }
+
     fn told(&self, outcome: Outcome) -> Outcome {
         match outcome {
             Outcome::Unknown { detail }
@@ -93,6 +111,14 @@ impl Orders {
             }
             outcome => outcome,
         }
+    }
+}
+
+/// The step of a payment's operation, either way.
+pub fn step_of(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Authorize | Operation::Void => "authorize-payment",
+        Operation::Capture | Operation::Refund(_) => "capture-payment",
     }
 }
 

@@ -7,7 +7,7 @@ use recourse_saga::{Direction, End, Status};
 
 use crate::{
     action::name,
-    world::{SAGA, Target, World},
+    world::{SAGA, Target, World, sku},
 };
 
 fn hold(line: u32) -> HoldId {
@@ -224,6 +224,17 @@ pub fn check_end(world: &World, end: End) -> Result<(), String> {
     };
     if !is_right {
         return Err(format!("the saga ended {end:?}, the order {status:?}"));
+    }
+    if end == End::Completed && !is_untold {
+        for (line, hold) in holds(world).iter().enumerate() {
+            let part = format!("commit-stock {line}");
+            let is_out = *hold == Some(HoldStatus::Committed) || exceptions(world).contains(&part);
+            if is_out == world.order.state().undelivered().contains(&sku(line)) {
+                return Err(format!(
+                    "the order does not know what became of line {line}"
+                ));
+            }
+        }
     }
     if let Some(sent) = world.saga.open_commands().next() {
         return Err(format!("the saga ended with {} open", name(world, sent.id)));

@@ -60,6 +60,7 @@ const NO_FAULTS: Budget = Budget {
     retries: 0,
     skips: 0,
     compensations: 0,
+    expiries: 0,
 };
 
 /// What every test run walks.
@@ -82,7 +83,34 @@ const BOUND_WITH_LOSS: Budget = Budget {
 };
 
 /// Everything that an operator may do, each anywhere in every path, beside what makes it matter.
-const OPERATED: [(&str, Budget); 4] = [
+const OPERATED: [(&str, Budget); 7] = [
+    (
+        "a key that is too old, and a cancellation",
+        Budget {
+            expiries: 1,
+            unknowns: 1,
+            cancellations: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a key that is too old, and an undo",
+        Budget {
+            expiries: 1,
+            unknowns: 1,
+            compensations: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a key that is too old, and a skip",
+        Budget {
+            expiries: 1,
+            unknowns: 1,
+            skips: 1,
+            ..NO_FAULTS
+        },
+    ),
     (
         "a pause",
         Budget {
@@ -203,6 +231,7 @@ fn an_operator_may_act_anywhere_in_every_path() {
         "compensated (out-of-stock)",
         "compensated (payment-declined)",
         "compensated (reversed)",
+        "compensated (settled-by-operator)",
         "compensated (stopped-by-operator)",
         "compensated (timeout)",
         "completed",

@@ -5,14 +5,14 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 use recourse_cqrs::SagaCommand;
 use recourse_event_store::Position;
 use recourse_saga::{
-    ActError, By, Definition, Direction, Event, Finding, Input, Resumed, Rule, Rules, SkipResult,
-    State, Status, Timer, act_under, explore::Model, react_under,
+    ActError, By, Definition, Direction, Event, Finding, Input, Resumed, Rule, Rules, Said,
+    SkipResult, State, Status, Timer, act_under, explore::Model, react_under,
 };
 use uuid::Uuid;
 
 use crate::{
     action::{Action, Operator, name, words},
-    calls::fates,
+    calls::{fates, step_of},
     checks::{check_attention, check_end, check_money, check_standstill, check_stock},
     participants::{LoggedAnswer, Shared},
     provider::{Fate, Provider, Verdict},
@@ -144,6 +144,10 @@ impl Model for Orders {
                 next.cancellation = Cancellation::Read;
             }
             Action::Call(operation, fate) => return self.call(next, *operation, *fate),
+            Action::GiveUp(operation) => {
+                next.budget.expiries -= 1;
+                return self.give_up(next, *operation);
+            }
             Action::LateArrives(key) => {
                 let mut provider = Provider::clone(&next.provider);
                 provider.arrive(*key);
@@ -199,6 +203,8 @@ impl Model for Orders {
         }
         self.count(world);
         match world.saga.status() {
+            // An operator has to find out, and can say so.
+            Status::NeedsAttention if world.payment.state().given_up().next().is_some() => Ok(()),
             Status::NeedsAttention if world.refused_for_good || !world.saga.skips().is_empty() => {
                 check_standstill(world)
             }
@@ -234,6 +240,14 @@ fn operate(world: &World, actions: &mut Vec<Action>) {
     let budget = &world.budget;
     if world.saga.is_paused() {
         actions.push(Action::Operate(Operator::Resume));
+    }
+    let payment = &world.queues[Target::Payment.index()];
+    let is_told = payment.delivered < payment.commands.len() || !world.unread.is_empty();
+    for (operation, key) in world.payment.state().given_up().filter(|_| !is_told) {
+        // They ask the provider first.
+        let took_effect = world.provider.verdict(key) == Some(Verdict::Applied);
+        let step = step_of(operation);
+        actions.push(Action::Operate(Operator::Say(step, took_effect)));
     }
     if budget.pauses > 0 {
         actions.push(Action::Operate(Operator::Pause));
@@ -308,6 +322,12 @@ impl Orders {
             );
         }
         actions.extend(world.provider.late().map(Action::LateArrives));
+        if budget.expiries > 0 {
+            let is_late = |key| world.provider.late().any(|late| late == key);
+            let calls = world.payment.state().calls();
+            let unknown = calls.filter(|call| call.is_unknown && !is_late(call.key));
+            actions.extend(unknown.map(|call| Action::GiveUp(call.operation)));
+        }
         if !timers_fire {
             return;
         }
@@ -353,11 +373,25 @@ impl Orders {
             Operator::Pause => recourse_saga::Action::Pause,
             Operator::Resume => recourse_saga::Action::Resume,
             Operator::Compensate => recourse_saga::Action::Compensate,
+            Operator::Say(step, took_effect) => recourse_saga::Action::Retry {
+                step: Some((*step).into()),
+                said: Some(Said {
+                    result: if *took_effect {
+                        SkipResult::Done
+                    } else {
+                        SkipResult::Left
+                    },
+                    reference: None,
+                }),
+            },
             Operator::Skip(step) => recourse_saga::Action::Skip {
                 step: Arc::clone(step),
                 result: SkipResult::Left,
             },
-            Operator::Retry => recourse_saga::Action::Retry { step: None },
+            Operator::Retry => recourse_saga::Action::Retry {
+                step: None,
+                said: None,
+            },
         };
         let (definition, saga) = (&self.definition, &world.saga);
         let events = match act_under(self.rules(), definition, saga, &action, &by(), NOW) {
@@ -371,10 +405,15 @@ impl Orders {
             Operator::Retry => Some(&mut budget.retries),
             Operator::Skip(_) => Some(&mut budget.skips),
             Operator::Compensate => Some(&mut budget.compensations),
-            Operator::Resume => None,
+            Operator::Resume | Operator::Say(..) => None,
         };
         if let Some(left) = left {
             *left -= 1;
+        }
+        if let Operator::Say(step, false) = operator {
+            // But for an authorization nobody can do without it.
+            let is_forward = world.saga.turned_back().is_none();
+            world.refused_for_good |= *step != "authorize-payment" || !is_forward;
         }
         self.append(&mut world, &events)?;
         Ok(Some(world))
@@ -393,6 +432,8 @@ impl Orders {
     }
 
     fn append(&self, world: &mut World, events: &[Event]) -> Result<(), String> {
+        // What is told an outcome answers with it what it was asked before.
+        let is_said = matches!(events, [Event::Retried(retried)] if retried.said.is_some());
         let is_operator = events.iter().any(|event| event.by().is_some());
         for sent in events.iter().flat_map(Event::commands) {
             if world.saga.is_paused() && !is_operator {
@@ -400,6 +441,7 @@ impl Orders {
             }
             let commits = matches!(&*sent.step, "reserve-stock" | "authorize-payment");
             if commits
+                && !is_said
                 && sent.direction == Direction::Do
                 && world.cancellation == Cancellation::Read
             {
@@ -408,6 +450,7 @@ impl Orders {
             let may_take_effect = |earlier: &&recourse_saga::Sent| {
                 (&earlier.step, &earlier.item, earlier.direction)
                     == (&sent.step, &sent.item, sent.direction)
+                    && !is_said
                     && earlier.outcome.is_none()
                     && !world.is_lost(earlier.id)
                     && !earlier.superseded

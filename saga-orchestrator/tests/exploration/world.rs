@@ -123,6 +123,8 @@ pub struct Budget {
     pub skips: u8,
     /// Undoes at an operator's wish.
     pub compensations: u8,
+    /// Keys that grow too old while the outcome is unknown.
+    pub expiries: u8,
 }
 
 /// One state of everything.

@@ -475,7 +475,7 @@ impl Log {
     }
 
     pub(crate) fn complete(&mut self, order: &Order) {
-        let completed = order::Event::Completed(order::Completed {});
+        let completed = order::Event::Completed(order::Completed::default());
         self.done(order, "complete", completed, &[]);
         self.saga(order, Saga::Completed(recourse_saga::Completed {}));
     }

@@ -64,6 +64,7 @@ fn requested(order: &Order, quantity: u32) -> order::Event {
             sku: Sku::parse("tea").unwrap(),
             quantity: pieces(quantity),
         }],
+        undelivered: vec![],
         refund: eur(100 * i64::from(quantity)),
         reason: "x".into(),
     })

@@ -64,7 +64,7 @@ async fn what_cannot_be_cancelled_any_more_says_why() {
         },
     });
     let confirmed = || Event::Confirmed(Confirmed {});
-    let completed = Event::Completed(Completed {});
+    let completed = Event::Completed(Completed::default());
     for (events, code) in [
         (vec![confirmed()], "order-already-confirmed"),
         (vec![confirmed(), completed], "order-already-settled"),

@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use recourse_domain::payment::Operation;
+use recourse_domain::payment::{self, Operation};
 use recourse_event_store::{Position, memory};
 use tokio::time::Instant;
 
@@ -225,5 +225,48 @@ async fn the_life_of_a_key_begins_with_its_own_intent() {
     tokio::time::sleep(HOUR).await;
     let captured = world.send(1, capture()).await;
     assert_eq!(world.answered(1, captured).await, "done");
+    running.stop().await;
+}
+
+fn settle(operation: Operation, took_effect: bool) -> payment::Command {
+    payment::Command::Settle(payment::Settle {
+        operation,
+        took_effect,
+        reference: None,
+        reason: "the bank's list says so".to_owned(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_life_of_its_key_an_operator_settles_it_and_what_waited_is_asked_for() {
+    let mut world = World::new();
+    world.options.key_life_ms = 10_000;
+    let running = world.start().await;
+    let authorization = world.send(1, authorize(1, "tok_flaky_1000000")).await;
+    let voided = world.send(1, void()).await;
+    let early = world.send(1, settle(Operation::Authorize, false)).await;
+    tokio::time::sleep(HOUR).await;
+    // The provider was asked still when the operator spoke first.
+    assert_eq!(world.answer(1, early).await, None);
+    let settled = world.send(1, settle(Operation::Authorize, true)).await;
+    for command in [authorization, early, settled] {
+        assert_eq!(world.answered(1, command).await, "done");
+    }
+    // Asked for the first time only now, an hour after its intent.
+    tokio::time::sleep(HOUR).await;
+    let voids = world.provider.sent().into_iter();
+    let voids = voids.filter(|sent| sent.operation == Operation::Void);
+    assert!(voids.count() > 0, "the void was never asked for");
+    running.stop().await;
+
+    // The next process knows what is given up, and asks nobody.
+    let asked = world.provider.sent().len();
+    let running = world.start().await;
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(world.provider.sent().len(), asked);
+    assert_eq!(world.answer(1, voided).await, None);
+    let settled = world.send(1, settle(Operation::Void, true)).await;
+    assert_eq!(world.answered(1, settled).await, "done");
+    assert_eq!(world.answered(1, voided).await, "done");
     running.stop().await;
 }

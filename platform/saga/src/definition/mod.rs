@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{Direction, Kind, Part, PlannedStep, Reason, State};
 
 pub use build::{BuildError, Builder};
-pub use step::{Backoff, Step, closing, compensatable, pivot, retriable};
+pub use step::{Backoff, Settlement, Step, closing, compensatable, pivot, retriable};
 
 use step::Settings;
 
@@ -23,11 +23,29 @@ const SAGAS: Uuid = Uuid::from_u128(0x5b0c_94b1_6c0e_5e0b_8a56_7c37_1f6d_02a9);
 /// Of every id of a saga's command.
 const COMMANDS: Uuid = Uuid::from_u128(0x1c7a_3f52_90e4_5d13_b1f8_4be2_66d0_57ce);
 
-/// What the closures of a definition may build ids from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the closures of a definition may build ids from, and what became of earlier steps.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ids {
     /// The saga.
     pub saga: Uuid,
+    given_up: Vec<Part>,
+}
+
+impl Ids {
+    pub(crate) fn of(state: &State) -> Self {
+        Self {
+            saga: state.saga(),
+            given_up: state.given_up().cloned().collect(),
+        }
+    }
+
+    /// Whether an operator had an item of an earlier step left out and gave it up: it has no
+    /// effect, and nobody saw to it elsewhere. The item is empty where the step does not fan out.
+    #[must_use]
+    pub fn is_given_up(&self, step: &str, item: &str) -> bool {
+        let mut given_up = self.given_up.iter();
+        given_up.any(|part| &*part.step == step && &*part.item == item)
+    }
 }
 
 /// A command that an action wants sent.
@@ -105,6 +123,8 @@ pub fn saga_id(definition: &str, starting_event: Uuid) -> Uuid {
 pub(crate) type Input = Box<dyn Any + Send + Sync>;
 type ErasedAction =
     dyn Fn(&Input, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync;
+type ErasedSettle =
+    dyn Fn(&Input, &Ids, &Settlement) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync;
 type Cancels = dyn Fn(&RecordedEvent) -> Result<Option<Cancel>, typed::Error> + Send + Sync;
 type ErasedStarts = dyn Fn(&RecordedEvent) -> Result<Option<Start>, typed::Error> + Send + Sync;
 type Decode = dyn Fn(&Json) -> Result<Input, serde_json::Error> + Send + Sync;
@@ -130,6 +150,7 @@ pub(crate) struct ErasedStep {
     pub(crate) plan: PlannedStep,
     action: Box<ErasedAction>,
     compensation: Option<Box<ErasedAction>>,
+    settle: Option<Box<ErasedSettle>>,
     settings: Settings,
 }
 
@@ -207,7 +228,7 @@ impl Definition {
             return Ok(None);
         };
         let input = self.decode(input).map_err(|_| typed::Error::NotTyped)?;
-        let ids = Ids { saga: state.saga() };
+        let ids = Ids::of(state);
         let outgoing = pivot.outgoing(Direction::Do, &input, &ids, &state.why_back());
         let outgoing = outgoing.transpose()?.unwrap_or_default();
         Ok(outgoing.into_iter().next().map(|command| command.target))
@@ -228,7 +249,7 @@ impl Definition {
             return Ok(Vec::new());
         }
         let input = self.decode(input).map_err(|_| typed::Error::NotTyped)?;
-        let ids = Ids { saga: state.saga() };
+        let ids = Ids::of(state);
         let outgoing = step.outgoing(Direction::Do, &input, &ids, &state.why_back());
         let part = |outgoing: Outgoing| Part {
             step: Arc::clone(&step.plan.name),
@@ -282,6 +303,17 @@ impl ErasedStep {
                 .map(|compensation| compensation(input, ids, reason)),
             Direction::Undo | Direction::Reverse => None,
         }
+    }
+
+    /// What tells its target what an operator found out; `None` where nothing does.
+    pub(crate) fn settling(
+        &self,
+        input: &Input,
+        ids: &Ids,
+        settlement: &Settlement,
+    ) -> Option<Result<Vec<Outgoing>, typed::Error>> {
+        let settle = self.settle.as_ref()?;
+        Some(settle(input, ids, settlement))
     }
 
     /// Whether so many commands with these items are what the step is declared to send.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use recourse_event_store::typed;
 use uuid::Uuid;
 
-use super::{ErasedAction, ErasedStep, Ids, Outgoing, typed_input};
-use crate::{Kind, PlannedStep, Reason, WayBack};
+use super::{ErasedAction, ErasedSettle, ErasedStep, Ids, Outgoing, typed_input};
+use crate::{Direction, Kind, PlannedStep, Reason, WayBack};
 
 /// How long to wait before a command that was refused for now is sent again: twice as long
 /// each time, between half and all of it, the share fixed by the command's id.
@@ -42,12 +42,29 @@ impl Backoff {
 type Action<I> =
     dyn Fn(&I, &Ids, &Reason) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static;
 
+/// What an operator found out about a command that nobody else will answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which way the command works.
+    pub direction: Direction,
+    /// That it took effect; else that it did not and never will.
+    pub took_effect: bool,
+    /// The name that whoever did it has for it, where the operator knows it.
+    pub reference: Option<String>,
+    /// In the operator's words.
+    pub reason: String,
+}
+
+type Settle<I> =
+    dyn Fn(&I, &Ids, &Settlement) -> Result<Vec<Outgoing>, typed::Error> + Send + Sync + 'static;
+
 /// A step as it is written down, over the saga's input `I`.
 pub struct Step<I> {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     action: Box<Action<I>>,
     compensation: Option<Box<Action<I>>>,
+    settle: Option<Box<Settle<I>>>,
     /// None from the pivot on until one is declared.
     pub(super) way_back: Option<WayBack>,
     pub(super) settings: Settings,
@@ -88,6 +105,7 @@ pub fn compensatable<I>(
         kind: Kind::Compensatable,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: Some(Box::new(move |input, ids, _| compensation(input, ids))),
+        settle: None,
         way_back: Some(WayBack::Command),
         settings: Settings::default(),
     }
@@ -104,6 +122,7 @@ pub fn pivot<I>(
         kind: Kind::Pivot,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: None,
+        settle: None,
         way_back: None,
         settings: Settings::default(),
     }
@@ -120,6 +139,7 @@ pub fn retriable<I>(
         kind: Kind::Retriable,
         action: Box::new(move |input, ids, _| action(input, ids)),
         compensation: None,
+        settle: None,
         way_back: None,
         settings: Settings::default(),
     }
@@ -136,6 +156,7 @@ pub fn closing<I>(
         kind: Kind::Closing,
         action: Box::new(action),
         compensation: None,
+        settle: None,
         way_back: Some(WayBack::NoEffect),
         settings: Settings::default(),
     }
@@ -175,6 +196,20 @@ impl<I> Step<I> {
     ) -> Self {
         self.compensation = Some(Box::new(reversal));
         self.way_back = Some(WayBack::Command);
+        self
+    }
+
+    /// What tells its target what an operator found out about a command that is not answered: where
+    /// an outcome can stay unknown for ever. The target decides whether that counts.
+    #[must_use]
+    pub fn settled_by(
+        mut self,
+        settle: impl Fn(&I, &Ids, &Settlement) -> Result<Vec<Outgoing>, typed::Error>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.settle = Some(Box::new(settle));
         self
     }
 
@@ -231,6 +266,9 @@ impl<I: 'static> Step<I> {
             },
             action: erase(self.action),
             compensation: self.compensation.map(erase),
+            settle: self.settle.map(|settle| -> Box<ErasedSettle> {
+                Box::new(move |input, ids, said| settle(typed_input(input)?, ids, said))
+            }),
             settings: self.settings,
         }
     }

@@ -67,11 +67,15 @@ pub struct Retried {
     /// take effect any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks_up: Vec<Uuid>,
-    /// The next attempts at what was refused.
+    /// What the operator says became of what is not answered, where that is what is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<SkipResult>,
+    /// The next attempts at what was refused; or what the operator says, which settles what is not
+    /// answered.
     pub commands: Vec<SentCommand>,
 }
 
-/// What an operator says of a step that is left out.
+/// What an operator says of a step that is left out, or of a command that nobody answers.
 #[derive(
     Clone,
     Copy,
@@ -88,9 +92,9 @@ pub struct Retried {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipResult {
-    /// It was seen to elsewhere.
+    /// It was seen to elsewhere; the command took effect.
     Done,
-    /// It is given up.
+    /// It is given up; the command did not take effect and never will.
     #[default]
     Left,
 }

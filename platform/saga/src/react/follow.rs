@@ -229,7 +229,7 @@ impl Reaction<'_> {
         direction: Direction,
     ) -> Result<Vec<crate::Outgoing>, ReactError> {
         let name = || step.plan.name.to_string();
-        let ids = Ids { saga: next.saga() };
+        let ids = Ids::of(next);
         let outgoing = step
             .outgoing(direction, self.input(next)?, &ids, &next.why_back())
             .ok_or_else(|| {
@@ -249,7 +249,7 @@ impl Reaction<'_> {
         }
     }
 
-    fn sent_command(
+    pub(super) fn sent_command(
         &self,
         next: &State,
         step: &ErasedStep,
@@ -286,7 +286,7 @@ impl Reaction<'_> {
         })
     }
 
-    fn input(&self, next: &State) -> Result<&definition::Input, ReactError> {
+    pub(super) fn input(&self, next: &State) -> Result<&definition::Input, ReactError> {
         if let Some(input) = self.input.get() {
             return Ok(input);
         }

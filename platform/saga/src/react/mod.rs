@@ -20,7 +20,7 @@ use crate::{
 
 #[cfg(feature = "explore")]
 pub use operator::act_under;
-pub use operator::{ActError, Action, act};
+pub use operator::{ActError, Action, Said, act};
 
 /// The code of the refusal of an undo that finds nothing to undo.
 const NOTHING_TO_UNDO: &str = "nothing-to-undo";

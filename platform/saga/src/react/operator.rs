@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{ReactError, Reaction};
 use crate::{
-    By, CompensationRequested, Definition, Direction, Event, Kind, Part, Paused, Resumed, Retried,
-    Rule, Rules, SentCommand, Skip, SkipRequested, SkipResult, State, StepSkipped, WayBack,
-    state::Sent,
+    By, CompensationRequested, Definition, Direction, Event, Ids, Kind, Part, Paused, Resumed,
+    Retried, Rule, Rules, SentCommand, Settlement, Skip, SkipRequested, SkipResult, State,
+    StepSkipped, WayBack, state::Sent,
 };
 
 /// What an operator wants of a saga.
@@ -23,6 +23,9 @@ pub enum Action {
     Retry {
         /// Only of this step.
         step: Option<Arc<str>>,
+        /// What the operator found out about what is not answered, for a step that is
+        /// [settled](crate::Step::settled_by) so: its target is told instead of asked.
+        said: Option<Said>,
     },
     /// That a step, or on the way back its undo, is left out.
     Skip {
@@ -33,6 +36,15 @@ pub enum Action {
     },
     /// That it is undone.
     Compensate,
+}
+
+/// What an operator says became of a command that nobody answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it took effect.
+    pub result: SkipResult,
+    /// The name that whoever did it has for it, where it is known.
+    pub reference: Option<String>,
 }
 
 /// Why an action does nothing.
@@ -89,7 +101,12 @@ pub fn act_under(
         _ if state.is_parked() => not_possible("the saga is parked: resume it first"),
         Action::Compensate => reaction.compensate(by),
         _ if state.is_paused() => not_possible("the saga is paused: resume it first"),
-        Action::Retry { step } => reaction.retry(step.as_deref(), by),
+        Action::Retry {
+            step: Some(step),
+            said: Some(said),
+        } => reaction.settle(step, said, by),
+        Action::Retry { said: Some(_), .. } => not_possible("an outcome is of one step"),
+        Action::Retry { step, said: None } => reaction.retry(step.as_deref(), by),
         Action::Skip { step, result } => reaction.skip(step, *result, by),
     }
 }
@@ -176,6 +193,57 @@ impl Reaction<'_> {
             by: by.clone(),
             deadline_at: None,
             looks_up,
+            said: None,
+            commands,
+        };
+        retried.deadline_at = self.eased(&Event::Retried(retried.clone()))?;
+        Ok(vec![Event::Retried(retried)])
+    }
+
+    /// Tells the target of a step what became of what it has not answered. Of a step whose way back
+    /// waits too, that is about the step.
+    fn settle(&self, step: &Arc<str>, said: &Said, by: &By) -> Result<Vec<Event>, ActError> {
+        self.known(step)?;
+        let state = self.state;
+        let open = || state.open_commands().filter(|sent| sent.step == *step);
+        let Some(direction) = open().map(|sent| sent.direction).min() else {
+            return not_possible(format!("nothing of `{step}` is unanswered"));
+        };
+        let settlement = Settlement {
+            direction,
+            took_effect: said.result == SkipResult::Done,
+            reference: said.reference.clone(),
+            reason: by.reason.clone(),
+        };
+        let erased = self.step(step)?;
+        let ids = Ids::of(state);
+        let Some(outgoing) = erased.settling(self.input(state)?, &ids, &settlement) else {
+            return not_possible(format!(
+                "what became of `{step}` its target knows: retry it"
+            ));
+        };
+        let outgoing = outgoing.map_err(|source| ReactError::Command {
+            step: step.to_string(),
+            source,
+        })?;
+        let is_open =
+            |item: &Arc<str>| open().any(|sent| sent.direction == direction && sent.item == *item);
+        let mut commands = Vec::new();
+        for outgoing in outgoing {
+            if is_open(&outgoing.item) {
+                let part = Part {
+                    step: Arc::clone(step),
+                    item: Arc::clone(&outgoing.item),
+                };
+                let attempt = state.next_attempt(&part, direction);
+                commands.push(self.sent_command(state, erased, outgoing, direction, attempt)?);
+            }
+        }
+        let mut retried = Retried {
+            by: by.clone(),
+            deadline_at: None,
+            looks_up: Vec::new(),
+            said: Some(said.result),
             commands,
         };
         retried.deadline_at = self.eased(&Event::Retried(retried.clone()))?;

@@ -226,7 +226,11 @@ impl State {
         }
         if answered.counts_as_done && answered.direction != Direction::Do {
             for sent in &mut self.sent {
-                if sent.outcome.is_none() && undoes.contains(&sent.id) {
+                // What an operator said of it meanwhile is told by this too.
+                let is_of_it = sent.direction.is_forward()
+                    && sent.step == answered.step
+                    && sent.item == answered.item;
+                if sent.outcome.is_none() && (is_of_it || undoes.contains(&sent.id)) {
                     sent.outcome = Some(Outcome::NeverTook);
                     sent.answered_at = Some(at);
                     sent.overdue = false;

@@ -85,7 +85,8 @@ impl State {
                     && sent.step == command.step
                     && sent.item == command.item;
                 if is_same {
-                    sent.superseded = true;
+                    // What is told an outcome answers with it what it was asked before.
+                    sent.superseded |= retried.said.is_none();
                     sent.due_at = None;
                     sent.resend_at = None;
                 }
@@ -202,6 +203,15 @@ impl State {
     pub(crate) fn is_being_skipped(&self, part: &Part) -> bool {
         self.pending_skips()
             .any(|skip| skip.direction.is_forward() && skip.part == *part)
+    }
+
+    /// What operators had left out forward and gave up, and of which nothing remains.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = &Part> {
+        let is_given_up = |skip: &&Skip| {
+            let is_left = skip.result == SkipResult::Left && !skip.remains;
+            skip.counts && skip.direction.is_forward() && is_left
+        };
+        self.skips.iter().filter(is_given_up).map(|skip| &skip.part)
     }
 
     /// What an operator left as it is: effects that nothing here takes back.

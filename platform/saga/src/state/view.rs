@@ -192,7 +192,9 @@ impl State {
             .skips
             .iter()
             .any(|skip| skip.counts && &*skip.part.step == step);
-        if of_step().next().is_none() {
+        if of_step().next().is_none() && self.is_passed(step) {
+            StepStatus::Done
+        } else if of_step().next().is_none() {
             StepStatus::Pending
         } else if is_skipped && !current().any(Sent::is_open) {
             StepStatus::Skipped
@@ -214,6 +216,15 @@ impl State {
         } else {
             StepStatus::Done
         }
+    }
+
+    /// That it had nothing to send: a later one is sent.
+    fn is_passed(&self, step: &str) -> bool {
+        let stage = self.planned(step).map(|planned| planned.stage);
+        let mut forward = self.plan.iter();
+        forward.any(|later| {
+            later.kind != Kind::Closing && Some(later.stage) > stage && self.is_sent(&later.name)
+        })
     }
 
     /// That a reversal of the pivot was sent and refused: the saga is where it was.
@@ -273,7 +284,7 @@ impl State {
                     })
                     .collect();
                 parts.extend(open);
-            } else {
+            } else if !self.is_passed(&step.name) {
                 parts.push(Part {
                     step: Arc::clone(&step.name),
                     item: Arc::from(""),

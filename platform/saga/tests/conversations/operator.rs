@@ -3,7 +3,8 @@
 use chrono::TimeDelta;
 use recourse_event_store::Position;
 use recourse_saga::{
-    Action, Direction, Event, Finding, Input, Parked, Reason, Status, StepStatus, Timer,
+    Action, Answer, Direction, Event, Finding, Input, Parked, Reason, Said, SkipResult, Status,
+    StepStatus, Timer,
 };
 
 use crate::talk::{Talk, past_the_pivot, skip};
@@ -303,7 +304,10 @@ fn a_retry_sends_again_what_is_lost_however_often_it_was_sent() {
 #[test]
 fn what_a_retry_does_follows_from_the_saga_alone() {
     let mut talk = Talk::started(&["a", "b"]);
-    let retry = Action::Retry { step: None };
+    let retry = Action::Retry {
+        step: None,
+        said: None,
+    };
     let previewed = talk.preview(&retry).unwrap();
     assert_eq!(talk.act(&retry).events, previewed);
     // What is answered meanwhile is read when it is looked up.
@@ -458,8 +462,108 @@ fn a_retry_where_nothing_waits_is_refused() {
     talk.done("deliver");
     let retry = Action::Retry {
         step: Some("hold".into()),
+        said: None,
     };
     assert!(talk.not_possible(&retry).contains("has ended"));
     let talk = past_the_pivot();
     assert!(talk.not_possible(&retry).contains("nothing of it"));
+}
+
+fn say(step: &str, result: SkipResult) -> Action {
+    Action::Retry {
+        step: Some(step.into()),
+        said: Some(Said {
+            result,
+            reference: None,
+        }),
+    }
+}
+
+/// The delivery is told what an operator found out, and answers with it what it was asked first.
+fn told(result: SkipResult, answer: &Answer, first_is_first: bool) -> Talk {
+    let mut talk = past_the_pivot();
+    talk.hear(Input::DeadlinePassed);
+    assert_eq!(talk.state.status(), Status::NeedsAttention);
+    let first = talk.id(Direction::Do, "deliver", "");
+    talk.act(&say("deliver", result));
+    assert_eq!(talk.sends(), ["do deliver #2"]);
+    assert_eq!(talk.state.status(), Status::Running);
+    let second = talk.id(Direction::Do, "deliver", "");
+    let mut commands = [first, second];
+    if !first_is_first {
+        commands.reverse();
+    }
+    for command in commands {
+        talk.hear(Input::Answer {
+            command,
+            answer: answer.clone(),
+            position: Position::dense(9),
+        });
+    }
+    talk
+}
+
+#[test]
+fn what_nobody_answers_is_settled_by_what_an_operator_found_out() {
+    for first_is_first in [true, false] {
+        let talk = told(SkipResult::Done, &Answer::Done, first_is_first);
+        assert_eq!(talk.state.status(), Status::Completed);
+        let refused = Answer::Refused {
+            code: "no".into(),
+            detail: "it is still here".into(),
+            is_final: true,
+        };
+        let mut talk = told(SkipResult::Left, &refused, first_is_first);
+        assert_eq!(talk.state.status(), Status::NeedsAttention);
+        assert_eq!(talk.state.open_commands().count(), 0);
+        assert_eq!(talk.plan(), ["decide", "charge", "hold a"]);
+        talk.act(&Action::Compensate);
+        assert_eq!(talk.sends(), ["reverse decide #1"]);
+    }
+}
+
+#[test]
+fn what_an_operator_found_out_is_about_the_step_first_and_then_about_its_way_back() {
+    let mut talk = past_the_pivot();
+    talk.act(&Action::Compensate).reversed("decide");
+    let said = |talk: &mut Talk| {
+        talk.act(&say("deliver", SkipResult::Done));
+        let command: String = talk.events[0].commands()[0].command.data.read().unwrap();
+        command
+    };
+    assert_eq!(said(&mut talk), "Do true");
+    talk.done("deliver");
+    // Its first attempt is not answered yet.
+    assert_eq!(said(&mut talk), "Do true");
+    let open: Vec<_> = talk
+        .state
+        .open_commands()
+        .map(|sent| (sent.id, sent.direction))
+        .collect();
+    for (command, direction) in open {
+        if direction == Direction::Do {
+            talk.hear(Input::Answer {
+                command,
+                answer: Answer::Done,
+                position: Position::dense(9),
+            });
+        }
+    }
+    assert_eq!(said(&mut talk), "Reverse true");
+}
+
+#[test]
+fn an_operator_cannot_say_what_became_of_what_its_target_knows() {
+    let mut talk = past_the_pivot();
+    let done = |step| say(step, SkipResult::Done);
+    assert!(
+        talk.not_possible(&done("charge"))
+            .contains("nothing of `charge` is unanswered")
+    );
+    assert!(talk.not_possible(&done("fly")).contains("no step"));
+    talk.act(&Action::Compensate);
+    assert!(
+        talk.not_possible(&done("decide"))
+            .contains("its target knows")
+    );
 }

@@ -7,8 +7,8 @@ use recourse_bus::Json;
 use recourse_event_store::{Position, StreamName, typed};
 use recourse_saga::{
     ActError, Action, Answer, By, Definition, Direction, Event, Finding, Ids, Input, Outgoing,
-    Reason, SkipResult, State, StepStatus, Timer, act, closing, compensatable, pivot, react,
-    retriable,
+    Reason, Settlement, SkipResult, State, StepStatus, Timer, act, closing, compensatable, pivot,
+    react, retriable,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -64,7 +64,12 @@ pub fn definition() -> Definition {
             retriable("deliver", one("deliver"))
                 .max_attempts(2)
                 .reversed_by(told("fetch"))
-                .takes_over("charge"),
+                .takes_over("charge")
+                .settled_by(|_, _, said: &Settlement| {
+                    let target = StreamName::new("thing", "deliver");
+                    let command = Command::Do(format!("{:?} {}", said.direction, said.took_effect));
+                    Ok(vec![Outgoing::new(target, &command)?])
+                }),
         )
         .when_undone(closing("tell", |_: &Items, _: &Ids, reason: &Reason| {
             let target = StreamName::new("thing", "tell");
@@ -151,7 +156,10 @@ impl Talk {
     }
 
     pub fn retry(&mut self) -> &mut Self {
-        self.act(&Action::Retry { step: None })
+        self.act(&Action::Retry {
+            step: None,
+            said: None,
+        })
     }
 
     pub fn reversed(&mut self, of: &str) -> &mut Self {
