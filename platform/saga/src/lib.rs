@@ -25,8 +25,7 @@ pub use recourse_event_store::StreamName;
 
 pub use definition::{
     Backoff, BuildError, Builder, Cancel, Commands, Definition, Ids, Outgoing, Settlement, Start,
-    Step,
-    closing, compensatable, pivot, retriable, saga_id,
+    Step, closing, compensatable, pivot, retriable, saga_id,
 };
 pub use event::{
     Answer, Answered, AttentionNeeded, By, CancellationNoted, Compensated, CompensationRequested,

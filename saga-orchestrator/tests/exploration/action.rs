@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Action {
     Begin([bool; 2]),
+    /// Whether the first line ever went out.
+    BeginReturn(bool),
     Deliver(Target),
     DeliverAgain(Target, usize),
     Lose(Target),
@@ -55,6 +57,13 @@ impl fmt::Display for Action {
             Self::Begin([first, _]) => {
                 let which = if *first { "second" } else { "first" };
                 write!(f, "an order of two lines, the {which} out of stock")
+            }
+            Self::BeginReturn(true) => write!(f, "a return of three of four pieces"),
+            Self::BeginReturn(false) => {
+                write!(
+                    f,
+                    "a return of three of four pieces, one of which never went out"
+                )
             }
             Self::Deliver(target) => write!(f, "{} takes its next command", target.words()),
             Self::DeliverAgain(target, at) => {

@@ -8,7 +8,7 @@ use crate::{
     participants::Shared,
     provider::{Fate, Provider, Verdict},
     rules::{Habit, Without},
-    world::World,
+    world::{Story, World},
 };
 
 impl Orders {
@@ -38,8 +38,10 @@ impl Orders {
         let unknown = Outcome::Unknown {
             detail: "no answer".to_owned(),
         };
+        let story = world.story;
         let mut request = |verdict: Verdict| {
-            let must = !matches!(operation, Operation::Authorize);
+            // A return that is not refunded is rejected.
+            let must = story == Story::Order && !matches!(operation, Operation::Authorize);
             world.refused_for_good |= must && verdict == Verdict::RefusedForGood;
             if verdict == Verdict::RefusedForNow && provider.verdict(key).is_none() {
                 world.budget.refusals -= 1;
@@ -115,8 +117,9 @@ impl Orders {
 }
 
 /// The step of a payment's operation, either way.
-pub fn step_of(operation: Operation) -> &'static str {
+pub fn step_of(story: Story, operation: Operation) -> &'static str {
     match operation {
+        Operation::Refund(_) if story == Story::Return => "refund-payment",
         Operation::Authorize | Operation::Void => "authorize-payment",
         Operation::Capture | Operation::Refund(_) => "capture-payment",
     }

@@ -7,7 +7,8 @@ use recourse_saga::{Direction, End, Status};
 
 use crate::{
     action::name,
-    world::{SAGA, Target, World, sku},
+    returning,
+    world::{SAGA, Story, Target, World, sku},
 };
 
 fn hold(line: u32) -> HoldId {
@@ -97,6 +98,9 @@ fn is_reversed(world: &World) -> bool {
 
 /// What there is in truth, in the words of an undo plan.
 fn left(world: &World) -> Vec<String> {
+    if world.story == Story::Return {
+        return returning::left(world);
+    }
     let mut left = Vec::new();
     for (line, hold) in holds(world).iter().enumerate() {
         match hold {
@@ -179,32 +183,44 @@ pub fn check_attention(world: &World) -> Result<(), String> {
 pub fn check_standstill(world: &World) -> Result<(), String> {
     let excepted = exceptions(world);
     let is_undone = left(world).iter().all(|part| excepted.contains(part));
-    let has_ended = matches!(
-        world.order.state().status(),
-        Some(OrderStatus::Rejected | OrderStatus::Cancelled)
-    );
+    let has_ended = match world.story {
+        Story::Order => matches!(
+            world.order.state().status(),
+            Some(OrderStatus::Rejected | OrderStatus::Cancelled)
+        ),
+        Story::Return => returning::is_rejected(world),
+    };
     if world.saga.turned_back().is_some() && is_undone && has_ended {
         return Err("it needs attention though everything is undone".to_owned());
     }
     Ok(())
 }
 
+pub fn is_skipped(world: &World, step: &str, item: &str) -> bool {
+    world.saga.skips().iter().any(|skip| {
+        skip.counts && !skip.remains && &*skip.part.step == step && &*skip.part.item == item
+    })
+}
+
 pub fn check_end(world: &World, end: End) -> Result<(), String> {
-    let status = world.order.state().status();
-    let is_skipped = |step: &str, item: &str| {
-        world.saga.skips().iter().any(|skip| {
-            skip.counts && !skip.remains && &*skip.part.step == step && &*skip.part.item == item
-        })
-    };
     let left = left(world);
     for part in &left {
         let (step, item) = part.split_once(' ').unwrap_or((part, ""));
-        if is_skipped(step, item) {
+        if is_skipped(world, step, item) {
             return Err(format!(
                 "{part} was skipped and has its effect all the same"
             ));
         }
     }
+    match world.story {
+        Story::Order => check_order_end(world, end, &left)?,
+        Story::Return => returning::check_end(world, end)?,
+    }
+    check_answers(world, end, &left)
+}
+
+fn check_order_end(world: &World, end: End, left: &[String]) -> Result<(), String> {
+    let status = world.order.state().status();
     if end == End::Completed {
         // Left out with what was to take it over: nobody else lets it go.
         let held = left.iter().find(|part| {
@@ -217,7 +233,8 @@ pub fn check_end(world: &World, end: End) -> Result<(), String> {
         }
     }
     // An order that is told by nobody that it is completed stands as it did.
-    let is_untold = is_skipped("complete-order", "") && status == Some(OrderStatus::Confirmed);
+    let is_untold =
+        is_skipped(world, "complete-order", "") && status == Some(OrderStatus::Confirmed);
     let is_right = match end {
         End::Completed => status == Some(OrderStatus::Completed) || is_untold,
         End::Compensated => matches!(status, Some(OrderStatus::Rejected | OrderStatus::Cancelled)),
@@ -236,6 +253,11 @@ pub fn check_end(world: &World, end: End) -> Result<(), String> {
             }
         }
     }
+    Ok(())
+}
+
+/// Nothing of a saga that has ended is on its way, and nothing else is left than it says.
+fn check_answers(world: &World, end: End, left: &[String]) -> Result<(), String> {
     if let Some(sent) = world.saga.open_commands().next() {
         return Err(format!("the saga ended with {} open", name(world, sent.id)));
     }

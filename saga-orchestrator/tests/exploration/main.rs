@@ -1,5 +1,5 @@
-//! Walks every path of the saga `fulfilment` against the real rules of order, payment and
-//! stock, and shows what each rule is for by taking it away.
+//! Walks every path of the sagas `fulfilment` and `return` against the real rules of order, payment
+//! and stock, and shows what each rule is for by taking it away from the first.
 //!
 //! `RECOURSE_EXPLORE=full` walks the wider bound too, which takes minutes. `UPDATE=1` writes
 //! `docs/saga-rules.md` anew.
@@ -27,6 +27,7 @@ mod checks;
 mod model;
 mod participants;
 mod provider;
+mod returning;
 mod rules;
 mod world;
 
@@ -41,9 +42,12 @@ use recourse_saga::{
     Rule,
     explore::{Failure, Report, explore},
 };
-use recourse_saga_orchestrator::fulfilment::{self, Timing};
+use recourse_saga_orchestrator::{
+    fulfilment::{self, Timing},
+    returns,
+};
 use rules::{Habit, Without};
-use world::Budget;
+use world::{Budget, Story};
 
 /// Redeliveries are free: each is tried at each state, and changes nothing.
 const NO_FAULTS: Budget = Budget {
@@ -152,28 +156,125 @@ const OPERATED: [(&str, Budget); 7] = [
     ),
 ];
 
+/// What every test run walks of a return.
+const RETURNS: [(&str, Budget); 7] = [
+    (
+        "a return",
+        Budget {
+            timeouts: 2,
+            deadlines: 1,
+            crashes: 1,
+            unknowns: 2,
+            refusals: 1,
+            returns: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return with a lost command",
+        Budget {
+            timeouts: 2,
+            deadlines: 1,
+            losses: 1,
+            unknowns: 1,
+            refusals: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return, a key that is too old, and an undo",
+        Budget {
+            expiries: 1,
+            unknowns: 1,
+            compensations: 1,
+            crashes: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return and a pause",
+        Budget {
+            pauses: 1,
+            timeouts: 1,
+            deadlines: 1,
+            unknowns: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return and a retry",
+        Budget {
+            retries: 1,
+            losses: 1,
+            deadlines: 1,
+            unknowns: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return and a skip",
+        Budget {
+            skips: 1,
+            timeouts: 1,
+            unknowns: 1,
+            crashes: 1,
+            losses: 1,
+            ..NO_FAULTS
+        },
+    ),
+    (
+        "a return and an undo",
+        Budget {
+            compensations: 1,
+            timeouts: 1,
+            deadlines: 1,
+            unknowns: 1,
+            returns: 1,
+            ..NO_FAULTS
+        },
+    ),
+];
+
+/// What `RECOURSE_EXPLORE=full` walks of a return besides: all of its faults at once.
+const RETURN_FULL: Budget = Budget {
+    timeouts: 2,
+    deadlines: 1,
+    crashes: 1,
+    unknowns: 2,
+    refusals: 2,
+    losses: 1,
+    returns: 1,
+    expiries: 1,
+    ..NO_FAULTS
+};
+
 /// What `RECOURSE_EXPLORE=full` walks besides: all of it at once.
 const FULL_BOUND: Budget = Budget { losses: 1, ..BOUND };
 
 /// More states than any bound has; memory, not time, would end a walk beyond it.
 const MAX_STATES: usize = 20_000_000;
 
-fn orders(budget: Budget, without: Without) -> Orders {
+fn orders(story: Story, budget: Budget, without: Without) -> Orders {
     // Never out of attempts: whoever asks for attention then has been refused for good.
     let timing = Timing {
         max_attempts: 4,
         ..Timing::default()
     };
+    let definition = match story {
+        Story::Order => fulfilment::definition(&timing),
+        Story::Return => returns::definition(&timing),
+    };
     Orders {
-        definition: fulfilment::definition(&timing).unwrap(),
+        story,
+        definition: definition.unwrap(),
         budget,
         without,
         ends: RefCell::default(),
     }
 }
 
-fn walk(name: &str, budget: Budget) -> BTreeMap<String, usize> {
-    let orders = orders(budget, Without::Nothing);
+fn walk(story: Story, name: &str, budget: Budget) -> BTreeMap<String, usize> {
+    let orders = orders(story, budget, Without::Nothing);
     let report = explore(&orders, MAX_STATES);
     let Report {
         states,
@@ -196,10 +297,14 @@ fn walk(name: &str, budget: Budget) -> BTreeMap<String, usize> {
 
 #[test]
 fn every_path_of_an_order_settles_or_says_exactly_what_is_left() {
-    let mut ends = walk("the bound", BOUND);
-    ends.extend(walk("the bound with a lost command", BOUND_WITH_LOSS));
-    if std::env::var("RECOURSE_EXPLORE").is_ok_and(|bound| bound == "full") {
-        ends.extend(walk("the full bound", FULL_BOUND));
+    let mut ends = walk(Story::Order, "the bound", BOUND);
+    ends.extend(walk(
+        Story::Order,
+        "the bound with a lost command",
+        BOUND_WITH_LOSS,
+    ));
+    if is_full() {
+        ends.extend(walk(Story::Order, "the full bound", FULL_BOUND));
     } else {
         say!("RECOURSE_EXPLORE=full walks all of these faults at once");
     }
@@ -223,7 +328,7 @@ fn every_path_of_an_order_settles_or_says_exactly_what_is_left() {
 fn an_operator_may_act_anywhere_in_every_path() {
     let mut ends = BTreeMap::new();
     for (name, budget) in OPERATED {
-        ends.extend(walk(name, budget));
+        ends.extend(walk(Story::Order, name, budget));
     }
     let expected = [
         "compensated (cancelled)",
@@ -243,6 +348,36 @@ fn an_operator_may_act_anywhere_in_every_path() {
         "needs_attention (timeout)",
     ];
     assert_eq!(ends.keys().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn every_path_of_a_return_settles_or_says_exactly_what_is_left() {
+    let mut ends = BTreeMap::new();
+    for (name, budget) in RETURNS {
+        ends.extend(walk(Story::Return, name, budget));
+    }
+    if is_full() {
+        ends.extend(walk(
+            Story::Return,
+            "the full bound of a return",
+            RETURN_FULL,
+        ));
+    }
+    let expected = [
+        "compensated (payment-declined)",
+        "compensated (settled-by-operator)",
+        "compensated (stopped-by-operator)",
+        "compensated (timeout)",
+        "compensated (try-again)",
+        "completed",
+        "needs_attention",
+    ];
+    assert_eq!(ends.keys().collect::<Vec<_>>(), expected);
+}
+
+/// Whether the wider bounds are walked too.
+fn is_full() -> bool {
+    std::env::var("RECOURSE_EXPLORE").is_ok_and(|bound| bound == "full")
 }
 
 type Set = fn(&mut Budget);
@@ -301,24 +436,56 @@ fn faults(without: Without) -> Vec<(String, Budget)> {
 }
 
 /// The failure by the fewest faults, then the fewest steps. With the rule these faults do no harm.
-fn failure(without: Without, harmless: &mut BTreeSet<String>) -> Option<(String, Failure)> {
+fn failure(
+    story: Story,
+    without: Without,
+    harmless: &mut BTreeSet<String>,
+) -> Option<(String, Failure)> {
     faults(without).into_iter().find_map(|(faults, budget)| {
-        let report = explore(&orders(budget, without), MAX_STATES);
+        let report = explore(&orders(story, budget, without), MAX_STATES);
         let failure = report.failure?;
         if harmless.insert(faults.clone()) {
-            let report = explore(&orders(budget, Without::Nothing), MAX_STATES);
+            let report = explore(&orders(story, budget, Without::Nothing), MAX_STATES);
             assert_eq!(report.failure, None, "with every rule: {faults}");
         }
         Some((faults, failure))
     })
 }
 
+/// Every rule, in words.
+fn rules() -> impl Iterator<Item = (&'static str, Without)> {
+    let engine = Rule::ALL.map(|rule| (rule.words(), Without::Rule(rule)));
+    let others = Habit::ALL.map(|habit| (habit.words(), Without::Habit(habit)));
+    engine.into_iter().chain(others)
+}
+
+#[test]
+fn without_most_rules_a_return_goes_wrong_too() {
+    let mut harmless = BTreeSet::new();
+    let mut unshown = Vec::new();
+    for (words, without) in rules() {
+        match failure(Story::Return, without, &mut harmless) {
+            Some((faults, failure)) => say!("without `{words}`: {}, by {faults}", failure.what),
+            None => unshown.push(words),
+        }
+    }
+    // What a return does not have: two steps to undo, a restock or an acceptance that is refused, a
+    // cancellation, a reversal.
+    let expected = [
+        Rule::UndoInReverseOrder,
+        Rule::RefusedForNowIsSentAgain,
+        Rule::RefusedForGoodNeedsAttention,
+        Rule::FailingUndoNeedsAttention,
+        Rule::CancellationTurnsBack,
+        Rule::PivotIsReversedFirst,
+        Rule::ReversalGoesToEveryStep,
+        Rule::TakenOverIsNotUndone,
+    ];
+    assert_eq!(unshown, expected.map(Rule::words));
+}
+
 #[test]
 fn without_any_one_rule_an_order_goes_wrong() {
-    let rules = Rule::ALL
-        .map(|rule| (rule.words(), Without::Rule(rule)))
-        .into_iter()
-        .chain(Habit::ALL.map(|habit| (habit.words(), Without::Habit(habit))));
     let mut table = String::from(
         "# What each rule is for\n\n\
          Written by the test `without_any_one_rule_an_order_goes_wrong` of the saga orchestrator\n\
@@ -330,8 +497,8 @@ fn without_any_one_rule_an_order_goes_wrong() {
     );
     let mut paths = String::new();
     let mut harmless = BTreeSet::new();
-    for (words, without) in rules {
-        let Some((faults, failure)) = failure(without, &mut harmless) else {
+    for (words, without) in rules() {
+        let Some((faults, failure)) = failure(Story::Order, without, &mut harmless) else {
             panic!("nothing goes wrong without this rule: {words}");
         };
         table.push_str(&format!(

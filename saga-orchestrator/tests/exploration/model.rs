@@ -16,11 +16,13 @@ use crate::{
     checks::{check_attention, check_end, check_money, check_standstill, check_stock},
     participants::{LoggedAnswer, Shared},
     provider::{Fate, Provider, Verdict},
+    returning,
     rules::{Habit, Without},
-    world::{Budget, Cancellation, NOW, Target, World},
+    world::{Budget, Cancellation, NOW, Story, Target, World},
 };
 
 pub struct Orders {
+    pub story: Story,
     pub definition: Definition,
     pub budget: Budget,
     pub without: Without,
@@ -33,18 +35,22 @@ impl Model for Orders {
     type Action = Action;
 
     fn initial(&self) -> Vec<(Action, World)> {
-        [[true, true], [false, true], [true, false], [false, false]]
-            .into_iter()
-            .map(|enough| {
-                let mut world = World::new(enough, self.budget);
-                let input = Input::Start {
-                    input: World::input(),
-                };
-                let events = self.react(&world, input).expect("a saga starts");
-                world.append(&events);
-                (Action::Begin(enough), world)
-            })
-            .collect()
+        let mut begun: Vec<(Action, World)> = match self.story {
+            Story::Order => [[true, true], [false, true], [true, false], [false, false]]
+                .map(|enough| (Action::Begin(enough), World::new(enough, self.budget)))
+                .into(),
+            Story::Return => [true, false]
+                .map(|out| (Action::BeginReturn(out), World::returning(out, self.budget)))
+                .into(),
+        };
+        for (_, world) in &mut begun {
+            let input = Input::Start {
+                input: world.input(),
+            };
+            let events = self.react(world, input).expect("a saga starts");
+            world.append(&events);
+        }
+        begun
     }
 
     fn actions(&self, world: &World) -> Vec<Action> {
@@ -98,7 +104,7 @@ impl Model for Orders {
     fn step(&self, world: &World, action: &Action) -> Result<Option<World>, String> {
         let mut next = world.clone();
         match action {
-            Action::Begin(_) => return Ok(None),
+            Action::Begin(_) | Action::BeginReturn(_) => return Ok(None),
             Action::Deliver(target) => {
                 let queue = Arc::make_mut(&mut next.queues[target.index()]);
                 let command = Arc::clone(&queue.commands[queue.delivered]);
@@ -192,7 +198,10 @@ impl Model for Orders {
 
     fn check(&self, world: &World, is_end: bool) -> Result<(), String> {
         check_stock(world)?;
-        check_money(world)?;
+        match world.story {
+            Story::Order => check_money(world)?,
+            Story::Return => returning::check(world)?,
+        }
         check_attention(world)?;
         if let Some(end) = world.saga.end() {
             self.count(world);
@@ -246,7 +255,7 @@ fn operate(world: &World, actions: &mut Vec<Action>) {
     for (operation, key) in world.payment.state().given_up().filter(|_| !is_told) {
         // They ask the provider first.
         let took_effect = world.provider.verdict(key) == Some(Verdict::Applied);
-        let step = step_of(operation);
+        let step = step_of(world.story, operation);
         actions.push(Action::Operate(Operator::Say(step, took_effect)));
     }
     if budget.pauses > 0 {
@@ -413,7 +422,8 @@ impl Orders {
         if let Operator::Say(step, false) = operator {
             // But for an authorization nobody can do without it.
             let is_forward = world.saga.turned_back().is_none();
-            world.refused_for_good |= *step != "authorize-payment" || !is_forward;
+            world.refused_for_good |=
+                world.story == Story::Order && (*step != "authorize-payment" || !is_forward);
         }
         self.append(&mut world, &events)?;
         Ok(Some(world))

@@ -8,25 +8,34 @@ use std::{
 use chrono::{DateTime, Utc};
 use recourse_aggregates::{Order, Payment, Stock};
 use recourse_bus::Json;
-use recourse_cqrs::{ClientCommand, Internal, Origin, Precondition, SagaCommand, Tracked};
+use recourse_cqrs::{
+    Aggregate, ClientCommand, Internal, Origin, Precondition, SagaCommand, Tracked,
+};
 use recourse_domain::{
-    CardToken, Currency, CustomerId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku, order,
-    payment, stock,
+    CardToken, Currency, CustomerId, HoldId, Money, OrderId, PaymentId, Quantity, ReturnId, Sku,
+    order,
+    payment::{self, Operation},
+    stock,
 };
 use recourse_event_store::{LogId, Mark, Position, StreamName, typed};
 use recourse_saga::{Definition, Event, State};
-use recourse_saga_orchestrator::fulfilment;
+use recourse_saga_orchestrator::{fulfilment, returns};
 use uuid::Uuid;
 
 use crate::{
     participants::{LoggedAnswer, Shared, direct, shared, take},
-    provider::Provider,
+    provider::{Provider, Verdict},
 };
 
 pub const LOG: LogId = LogId(Uuid::from_u128(1));
 const ORDER: OrderId = OrderId(Uuid::from_u128(0x0a));
 const PAYMENT: PaymentId = PaymentId(Uuid::from_u128(0x0b));
 pub const SAGA: Uuid = Uuid::from_u128(0x0c);
+pub const RETURN: ReturnId = ReturnId(Uuid::from_u128(0x0e));
+/// The saga that sold what goes back.
+const SOLD: Uuid = Uuid::from_u128(0x0f);
+/// How many pieces of each line go back, of the two that were sold.
+pub const SENT_BACK: [u32; 2] = [1, 2];
 
 /// All happens at one moment: what time does is a step of the walk, not a number.
 pub const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -86,6 +95,15 @@ pub struct Queue {
     pub lost: Vec<Uuid>,
 }
 
+/// What is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Story {
+    /// An order, from its placing on.
+    Order,
+    /// A return of a completed order, from its request on.
+    Return,
+}
+
 /// Whether the order's cancellation has reached the saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cancellation {
@@ -130,6 +148,7 @@ pub struct Budget {
 /// One state of everything.
 #[derive(Clone)]
 pub struct World {
+    pub story: Story,
     pub saga: Arc<Shared<State>>,
     pub order: Arc<Shared<Tracked<Order>>>,
     pub payment: Arc<Shared<Tracked<Payment>>>,
@@ -228,6 +247,7 @@ impl World {
             .0
         });
         Self {
+            story: Story::Order,
             saga: shared_saga(State::new(SAGA)),
             order: shared(order),
             payment: shared(Tracked::default()),
@@ -243,8 +263,103 @@ impl World {
         }
     }
 
+    /// A completed order of two lines, some of which goes back. Where the first line was never
+    /// delivered an operator gave it up. The saga of the return has not begun.
+    pub fn returning(is_first_out: bool, budget: Budget) -> Self {
+        let mut world = Self::new([true, true], budget);
+        world.story = Story::Return;
+        for line in 0..2 {
+            let hold = HoldId {
+                saga: SOLD,
+                line: u32::try_from(line).unwrap(),
+            };
+            let reserve = stock::Command::Reserve(stock::Reserve {
+                hold,
+                sku: sku(line),
+                quantity: Quantity::new(2).unwrap(),
+            });
+            let end = if line > 0 || is_first_out {
+                stock::Command::Commit(stock::Commit { hold })
+            } else {
+                stock::Command::Release(stock::Release { hold })
+            };
+            for command in [reserve, end] {
+                world.stock[line] = tell(&world.stock[line], Target::Stock(line), command);
+            }
+        }
+        let authorize = payment::Command::Authorize(payment::Authorize {
+            payment_id: PAYMENT,
+            order_id: ORDER,
+            amount: money(2_000),
+            token: CardToken::new("tok_visa"),
+        });
+        let capture = payment::Command::Capture(payment::Capture {});
+        let mut provider = Provider::default();
+        for (operation, command) in [
+            (Operation::Authorize, authorize),
+            (Operation::Capture, capture),
+        ] {
+            let key = PAYMENT.key(operation, 0);
+            let record = payment::Command::RecordOutcome(payment::RecordOutcome {
+                operation,
+                key,
+                outcome: provider.request(operation, key, Verdict::Applied),
+            });
+            for command in [command, record] {
+                world.payment = tell(&world.payment, Target::Payment, command);
+            }
+        }
+        world.provider = Shared::new(provider.clone(), provider);
+        let undelivered = if is_first_out { vec![] } else { vec![sku(0)] };
+        for command in [
+            order::Command::Confirm(order::Confirm {}),
+            order::Command::Complete(order::Complete { undelivered }),
+            order::Command::RequestReturn(order::RequestReturn {
+                return_id: RETURN,
+                lines: (0..2)
+                    .map(|line| order::ReturnLine {
+                        sku: sku(line),
+                        quantity: Quantity::new(SENT_BACK[line]).unwrap(),
+                    })
+                    .collect(),
+                reason: "too bitter".to_owned(),
+            }),
+        ] {
+            world.order = tell(&world.order, Target::Order, command);
+        }
+        world
+    }
+
     /// What the saga works on.
-    pub fn input() -> Json {
+    pub fn input(&self) -> Json {
+        match self.story {
+            Story::Order => Self::order_input(),
+            Story::Return => self.return_input(),
+        }
+    }
+
+    fn return_input(&self) -> Json {
+        let its = self.order.state().get_return(RETURN).unwrap();
+        let lines = its
+            .lines
+            .iter()
+            .map(|line| returns::Line {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+                undelivered: self.order.state().undelivered().contains(&line.sku),
+            })
+            .collect();
+        Json::write(&returns::Input {
+            return_id: RETURN,
+            order_id: ORDER,
+            payment_id: PAYMENT,
+            refund: its.refund,
+            lines,
+        })
+        .unwrap()
+    }
+
+    fn order_input() -> Json {
         let lines = (0..2)
             .map(|line| fulfilment::Line {
                 sku: sku(line),
@@ -440,6 +555,16 @@ impl World {
                 .map(|command| (target, command))
         })
     }
+}
+
+/// What was asked of an aggregate before the walk begins, and was done.
+fn tell<A: Aggregate<State: Hash>>(
+    tracked: &Tracked<A>,
+    target: Target,
+    command: A::Command,
+) -> Arc<Shared<Tracked<A>>> {
+    let done = direct(tracked, target, command, internal(8));
+    shared(done.expect("it has an effect").0)
 }
 
 pub fn mark(revision: u64, index: u32) -> Mark {

@@ -274,7 +274,12 @@ impl Reaction<'_> {
         let ask_anyway = !self.rules.hold(Rule::OverdueIsLookedUp) && !before_pivot;
         let is_lost =
             (finding == Finding::Lost && self.rules.hold(Rule::LostIsSentAgain)) || ask_anyway;
-        if is_lost && is_given_up {
+        // What an operator said of an open command got lost: the command is open still.
+        let is_said = self
+            .state
+            .attempts(&part, sent.direction)
+            .any(|other| other.id != command && other.is_open());
+        if is_lost && (is_given_up || is_said) {
             return self.with_what_follows(Event::Resent(Resent {
                 command,
                 commands: Vec::new(),

@@ -124,7 +124,7 @@ impl State {
         self.attention.is_some()
     }
 
-    /// Whether a later attempt at the same was sent than this command.
+    /// Whether a later attempt at the same was sent than this command, and was not lost.
     pub(crate) fn has_later_attempt(
         &self,
         part: &Part,
@@ -132,6 +132,7 @@ impl State {
         command: Uuid,
     ) -> bool {
         self.attempts(part, direction)
+            .filter(|sent| sent.id == command || !sent.superseded || sent.outcome.is_some())
             .last()
             .is_some_and(|last| last.id != command)
     }

@@ -553,6 +553,33 @@ fn what_an_operator_found_out_is_about_the_step_first_and_then_about_its_way_bac
 }
 
 #[test]
+fn what_an_operator_said_and_got_lost_leaves_what_it_was_about_as_it_was() {
+    let mut talk = past_the_pivot();
+    let first = talk.id(Direction::Do, "deliver", "");
+    talk.act(&say("deliver", SkipResult::Left));
+    talk.overdue(Direction::Do, "deliver", Finding::Lost);
+    assert_eq!((talk.says(), talk.sends()), (vec!["resent"], vec![]));
+    let open: Vec<_> = talk.state.open_commands().map(|sent| sent.id).collect();
+    assert_eq!(open, [first]);
+    // Said once more, or answered after all, it decides.
+    assert_eq!(
+        talk.act(&say("deliver", SkipResult::Left)).sends(),
+        ["do deliver #3"]
+    );
+    talk.overdue(Direction::Do, "deliver", Finding::Lost);
+    talk.hear(Input::Answer {
+        command: first,
+        answer: Answer::Refused {
+            code: "no-road".into(),
+            detail: "no".into(),
+            is_final: true,
+        },
+        position: Position::dense(9),
+    });
+    assert_eq!(talk.says(), ["answered", "attention-needed"]);
+}
+
+#[test]
 fn an_operator_cannot_say_what_became_of_what_its_target_knows() {
     let mut talk = past_the_pivot();
     let done = |step| say(step, SkipResult::Done);
