@@ -20,6 +20,7 @@ mod plan;
 pub mod server;
 pub mod sse;
 pub mod verify;
+pub mod watch;
 
 pub use http::Error as HttpError;
 pub use plan::PrepareError;

@@ -7,8 +7,8 @@ use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
 use crate::{
-    backup, bench, manual, output, projections, replay, sagas, schemas, system::Places,
-    threads::Threads, up, verify, watch, why,
+    backup, bench, bench_watch, descriptors, manual, output, projections, replay, sagas, schemas,
+    system::Places, threads::Threads, up, verify, watch, why,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -38,6 +38,7 @@ enum Command {
     Verify(verify::Options),
     /// Drive orders over HTTP, measure, then verify.
     Bench(bench::Options),
+    BenchWatch(bench_watch::BenchWatch),
     Backup(backup::Backup),
     Restore(backup::Restore),
     /// The schemas of the events: write them, or hold what has changed against the rules.
@@ -69,6 +70,12 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
+    if matches!(
+        line.command,
+        Command::Up(_) | Command::Bench(_) | Command::BenchWatch(_)
+    ) {
+        descriptors::raise();
+    }
     // Outside of the runtime: no runtime may end inside of another, and where one of these
     // threads cannot be had, those before it do.
     let threads = match &line.command {
@@ -86,6 +93,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Why(options) => why::run(options).await,
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => bench::run(options).await,
+            Command::BenchWatch(options) => bench_watch::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,
             Command::Restore(options) => backup::restore(&options),
             Command::Schemas(action) => schemas::run(&action),

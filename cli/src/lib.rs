@@ -12,9 +12,11 @@
 mod as_of;
 mod backup;
 mod bench;
+mod bench_watch;
 mod client;
 pub mod command;
 mod demo;
+mod descriptors;
 pub mod folder;
 mod manual;
 mod metrics;

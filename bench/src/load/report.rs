@@ -91,7 +91,7 @@ impl From<&Histogram<u64>> for Latency {
 }
 
 impl Latency {
-    fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "for a person")]
         let ms = |us: u64| us as f64 / 1_000.0;
         format!(

@@ -1,6 +1,11 @@
 //! How the process starts and ends.
 
-use std::{fs, thread};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+    thread,
+};
 
 use rustix::process::Signal;
 
@@ -94,6 +99,32 @@ fn wrong_usage_is_told_apart_from_failure() {
     }
     let output = recourse().arg("--help").output().unwrap();
     assert!(output.status.success() && !output.stdout.is_empty());
+}
+
+#[test]
+fn it_takes_all_the_open_files_that_it_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Command::new("sh")
+        .args(["-c", "ulimit -Sn 256 && exec \"$@\"", "sh"])
+        .arg(recourse().get_program())
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(folder.path().join("data"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let stdout = server.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let files: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_ne!(files[3], "256");
+    assert_eq!(files[3], files[4], "the soft limit is the hard one");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpStream},
     process::Stdio,
 };
 
@@ -32,7 +33,9 @@ fn no_token_is_in_anything_that_a_server_shows_or_logs() {
     let folder = tempfile::tempdir().unwrap();
     let logs = folder.path().join("log.txt");
     let mut server = recourse()
-        .args(["--log", "trace", "up", "--listen", "127.0.0.1:0", "--data"])
+        .args(["--log", "trace", "up", "--listen", "127.0.0.1:0"])
+        // A watch that shows nothing says soon how far it has come.
+        .args(["--watch-keep-alive-ms", "100", "--data"])
         .arg(folder.path().join("data"))
         .stdout(Stdio::piped())
         .stderr(File::create(&logs).unwrap())
@@ -97,8 +100,33 @@ fn no_token_is_in_anything_that_a_server_shows_or_logs() {
     for place in ["/metrics", "/readyz", "/healthz"] {
         places.insert(place.to_owned());
     }
+    let streams: Vec<_> = places
+        .iter()
+        .filter(|place| place.starts_with("/v1/streams/"))
+        .cloned()
+        .collect();
+    let payments = streams
+        .iter()
+        .filter_map(|place| place.strip_prefix("/v1/streams/payment-"))
+        .map(|payment| format!("/v1/payments/{payment}"));
+    let before = places.len();
+    places.extend(payments);
+    assert_eq!(places.len() - before, TOKENS.len(), "a payment an order");
     for place in &places {
         shown.push(get(place).send().expect(200).text);
+    }
+    let sagas = places
+        .iter()
+        .filter(|place| place.starts_with("/v1/sagas/") && !place.ends_with("/why"));
+    for place in streams
+        .iter()
+        .chain(sagas)
+        .map(String::as_str)
+        .chain(["/v1/events", "/v1/sagas"])
+    {
+        let watched = watched(address, &format!("{place}/watch?from=start"), &position);
+        assert!(watched.contains("\ndata: "), "{place}: {watched}");
+        shown.push(watched);
     }
     server.kill().unwrap();
     server.wait().unwrap();
@@ -129,6 +157,27 @@ fn no_token_is_in_anything_that_a_server_shows_or_logs() {
         placed.next().unwrap()["data"]["payment"]["token"],
         "[redacted]"
     );
+}
+
+/// What a watch shows up to a position, or to its end.
+fn watched(address: SocketAddr, path: &str, position: &str) -> String {
+    let number = |token: &str| -> u64 { token.split('-').next().unwrap().parse().unwrap() };
+    let mut stream = TcpStream::connect(address).unwrap();
+    // In HTTP/1.0 the body is what comes until the connection ends.
+    let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut text, mut last) = (String::new(), 0);
+    for line in BufReader::new(stream).lines() {
+        let line = line.unwrap();
+        text.push_str(&line);
+        text.push('\n');
+        if let Some(id) = line.strip_prefix("id: ") {
+            last = number(id);
+        } else if line.is_empty() && last >= number(position) {
+            break;
+        }
+    }
+    text
 }
 
 fn bytes_of(folder: &std::path::Path) -> Vec<u8> {
