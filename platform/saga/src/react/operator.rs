@@ -226,8 +226,11 @@ impl Reaction<'_> {
             step: step.to_string(),
             source,
         })?;
-        let is_open =
-            |item: &Arc<str>| open().any(|sent| sent.direction == direction && sent.item == *item);
+        // One word at a time: what is told twice would be answered twice.
+        let is_open = |item: &Arc<str>| {
+            let its = |sent: &&Sent| sent.direction == direction && sent.item == *item;
+            open().filter(its).count() == 1
+        };
         let mut commands = Vec::new();
         for outgoing in outgoing {
             if is_open(&outgoing.item) {
@@ -238,6 +241,9 @@ impl Reaction<'_> {
                 let attempt = state.next_attempt(&part, direction);
                 commands.push(self.sent_command(state, erased, outgoing, direction, attempt)?);
             }
+        }
+        if commands.is_empty() {
+            return not_possible(format!("the target of `{step}` is being told already"));
         }
         let mut retried = Retried {
             by: by.clone(),

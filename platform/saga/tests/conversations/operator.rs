@@ -557,6 +557,8 @@ fn what_an_operator_said_and_got_lost_leaves_what_it_was_about_as_it_was() {
     let mut talk = past_the_pivot();
     let first = talk.id(Direction::Do, "deliver", "");
     talk.act(&say("deliver", SkipResult::Left));
+    let again = say("deliver", SkipResult::Left);
+    assert!(talk.not_possible(&again).contains("told already"));
     talk.overdue(Direction::Do, "deliver", Finding::Lost);
     assert_eq!((talk.says(), talk.sends()), (vec!["resent"], vec![]));
     let open: Vec<_> = talk.state.open_commands().map(|sent| sent.id).collect();
