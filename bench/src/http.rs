@@ -2,12 +2,20 @@
 //! own. Client and server share the machine that is measured. The binary's commands that read
 //! from a server use it too.
 
-use std::{io, pin::pin, time::Duration};
+use std::{
+    fmt, io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
-    HeaderMap, Request, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
+    body::Body,
     client::conn::http1::{self, SendRequest},
     header::{CONTENT_TYPE, HOST},
 };
@@ -87,6 +95,23 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Reads a response to its end.
+    ///
+    /// # Errors
+    /// [`Error::Body`].
+    pub async fn read<B>(response: Response<B>) -> Result<Self, Error>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    {
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
+        Ok(Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.map_err(Error::Body)?.to_bytes(),
+        })
+    }
+
     /// A header's text, where it is there and is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -101,9 +126,60 @@ impl Answer {
     }
 }
 
+/// A server in this process: it is called as a function.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request.
+    fn call(self: Arc<Self>, request: Request<Full<Bytes>>) -> Calling;
+}
+
+/// A call under way. A type with a name: of one without, the compiler cannot tell that it may
+/// change its thread.
+pub struct Calling(pub BoxFuture<'static, Result<Answer, Error>>);
+
+impl Future for Calling {
+    type Output = Result<Answer, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// Which server.
+#[derive(Clone)]
+pub enum Target {
+    /// One that listens.
+    Socket(Address),
+    /// One in this process.
+    InProcess(Arc<dyn Service>),
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(address) => f.debug_tuple("Socket").field(address).finish(),
+            Self::InProcess(_) => f.write_str("InProcess"),
+        }
+    }
+}
+
+impl From<Address> for Target {
+    fn from(address: Address) -> Self {
+        Self::Socket(address)
+    }
+}
+
+impl Target {
+    fn host(&self) -> &str {
+        match self {
+            Self::Socket(address) => &address.0,
+            Self::InProcess(_) => "localhost",
+        }
+    }
+}
+
 /// A connection, or the will to make one.
 pub struct Connection {
-    address: Address,
+    target: Target,
     timeout: Duration,
     open: Option<Open>,
 }
@@ -116,9 +192,9 @@ struct Open {
 impl Connection {
     /// To a server; opened by the first request. An answer takes `timeout` at most.
     #[must_use]
-    pub const fn new(address: Address, timeout: Duration) -> Self {
+    pub fn new(target: impl Into<Target>, timeout: Duration) -> Self {
         Self {
-            address,
+            target: target.into(),
             timeout,
             open: None,
         }
@@ -126,8 +202,10 @@ impl Connection {
 
     /// Opens it now, if it is not.
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
-        if self.open.is_none() {
-            let stream = TcpStream::connect(&self.address.0)
+        if let Target::Socket(address) = &self.target
+            && self.open.is_none()
+        {
+            let stream = TcpStream::connect(&address.0)
                 .await
                 .map_err(Error::Connect)?;
             stream.set_nodelay(true).map_err(Error::Connect)?;
@@ -154,7 +232,7 @@ impl Connection {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.address.0.as_str());
+            .header(HOST, self.target.host());
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -173,6 +251,9 @@ impl Connection {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+        if let Target::InProcess(service) = &self.target {
+            return Arc::clone(service).call(request).await;
+        }
         self.open().await?;
         // Just opened, or open before.
         let Some(Open { sender, driver }) = &mut self.open else {
@@ -183,17 +264,7 @@ impl Connection {
             let mut answer = pin!(async {
                 sender.ready().await.map_err(Error::Broken)?;
                 let response = sender.send_request(request).await.map_err(Error::Broken)?;
-                let (parts, body) = response.into_parts();
-                let body = Limited::new(body, MAX_BODY_BYTES)
-                    .collect()
-                    .await
-                    .map_err(Error::Body)?
-                    .to_bytes();
-                Ok(Answer {
-                    status: parts.status,
-                    headers: parts.headers,
-                    body,
-                })
+                Answer::read(response).await
             });
             tokio::select! {
                 biased;

@@ -3,22 +3,35 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, ensure};
+use axum::{
+    body::{Body, Bytes},
+    http::Request,
+};
 use chrono::{DateTime, Utc};
 use clap::Args;
+use http_body_util::Full;
 use recourse_bench::{
+    http::{self, Answer, Calling},
     load::{self, Load, Target},
     server::Spawn,
 };
+use recourse_gateway::Gateway;
 use recourse_service::{Clock, clock::SystemClock};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
-use crate::{command, folder::Reading};
+use crate::{command, folder::Reading, system::Places, up};
 
-/// Drive orders over HTTP, measure, then verify.
+/// Drive orders over HTTP, or in process, measure, then verify.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The server; without one, a server of its own is started on a fresh data folder.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// Everything in this process, without sockets: requests are function calls. Its processor
+    /// time and memory are then the server's and the client's together.
+    #[arg(long, conflicts_with = "url")]
+    pub in_process: bool,
     /// The process of that server, for its processor time and memory.
     #[arg(long, value_name = "PID", requires = "url")]
     pid: Option<u32>,
@@ -64,29 +77,64 @@ const START_TIMEOUT_MS: u32 = 30_000;
 /// The most orders that wait for an answer in an open loop.
 const MAX_IN_FLIGHT: u32 = 2_000;
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+/// Runs it. `places` are where the services run that are in this process, where that is asked for.
+pub(crate) async fn run(options: Options, places: Option<Places>) -> anyhow::Result<ExitCode> {
     let own = tempfile::tempdir().context("cannot make a folder for the server")?;
-    let target = match options.url {
-        Some(url) => Target::Running {
-            url,
+    if let Some(url) = &options.url {
+        let target = Target::Running {
+            url: url.clone(),
             pid: options.pid,
-            data: options.data,
-        },
-        None => {
-            let data = options.data.unwrap_or_else(|| own.path().join("data"));
-            ensure!(
-                !data.exists(),
-                "{} exists: a bench fills its own folder",
-                data.display()
-            );
-            Target::Spawned(Spawn {
-                program: std::env::current_exe().context("cannot find this program")?,
-                data,
-                args: vec!["--log".into(), "warn".into()],
-                start_timeout_ms: START_TIMEOUT_MS,
-            })
-        }
+            data: options.data.clone(),
+        };
+        return drive(options, target).await;
+    }
+    let data = options.data.clone();
+    let data = data.unwrap_or_else(|| own.path().join("data"));
+    ensure!(
+        !data.exists(),
+        "{} exists: a bench fills its own folder",
+        data.display()
+    );
+    let Some(places) = places else {
+        let target = Target::Spawned(Spawn {
+            program: std::env::current_exe().context("cannot find this program")?,
+            data,
+            args: vec!["--log".into(), "warn".into()],
+            start_timeout_ms: START_TIMEOUT_MS,
+        });
+        return drive(options, target).await;
     };
+    let stop = CancellationToken::new();
+    let (hand, handed) = oneshot::channel();
+    let serving = up::run_in_process(&data, places, stop.clone(), hand);
+    let driving = async {
+        // Told to stop however this ends.
+        let _stop = stop.drop_guard_ref();
+        // Where there is none, the server says why.
+        let Ok(gateway) = handed.await else {
+            return Ok(ExitCode::FAILURE);
+        };
+        let service = Arc::new(InProcess(gateway));
+        let data = data.clone();
+        drive(options, Target::InProcess { service, data }).await
+    };
+    let (served, driven) = tokio::join!(serving, driving);
+    served?;
+    driven
+}
+
+/// The gateway, as the load calls it.
+struct InProcess(Gateway);
+
+impl http::Service for InProcess {
+    fn call(self: Arc<Self>, request: Request<Full<Bytes>>) -> Calling {
+        Calling(Box::pin(async move {
+            Answer::read(self.0.call(request.map(Body::new)).await).await
+        }))
+    }
+}
+
+async fn drive(options: Options, target: Target) -> anyhow::Result<ExitCode> {
     let closed = options.in_flight.iter().map(|in_flight| Load::Closed {
         in_flight: *in_flight,
     });

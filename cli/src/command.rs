@@ -80,6 +80,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     // threads cannot be had, those before it do.
     let threads = match &line.command {
         Command::Up(_) => Some(Threads::start()?),
+        Command::Bench(options) if options.in_process => Some(Threads::start()?),
         _ => None,
     };
     let done = runtime.block_on(async {
@@ -92,7 +93,9 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Watch(options) => watch::run(options).await,
             Command::Why(options) => why::run(options).await,
             Command::Verify(options) => verify::run(options).await,
-            Command::Bench(options) => bench::run(options).await,
+            Command::Bench(options) => {
+                bench::run(options, threads.as_ref().map(Threads::places)).await
+            }
             Command::BenchWatch(options) => bench_watch::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,
             Command::Restore(options) => backup::restore(&options),

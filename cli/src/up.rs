@@ -1,13 +1,21 @@
 //! `recourse up`: everything in one process on the embedded engines.
 
-use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Parser};
+use futures::FutureExt;
 use recourse_event_store::embedded;
+use recourse_gateway::{Bound, Gateway};
 use recourse_payments::simulator::{self, Simulator};
 use recourse_service::{Clock, Ids, clock::SystemClock, readiness::Need, shutdown};
 use recourse_views::sqlite;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,12 +66,7 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     options.gateway.validate()?;
     options.storage.validate()?;
     options.demo.validate()?;
-    let mut log = embedded::Options::new(Layout::of(&options.data).log);
-    log.scrub_mib_per_s = options.scrub_mib_per_s;
-    let store = Arc::new(
-        embedded::Store::open(log)
-            .with_context(|| format!("cannot open the data folder {}", options.data.display()))?,
-    );
+    let store = open(&options)?;
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
     let stop = CancellationToken::new();
     let running = Running::default();
@@ -71,6 +74,7 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
         store: Arc::clone(&store),
         places,
         running: running.clone(),
+        door: Door::Socket,
     };
     let mut serving = Box::pin(serve(options, parts, stop.clone()));
     let served = shutdown::until_signal(drain, &stop, &mut serving).await;
@@ -80,6 +84,46 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     let closed = store.close().await;
     ended(served?, &left)?;
     closed.context("cannot close the event store")
+}
+
+/// Serves without a socket until `stop`: whoever has the gateway that is handed out calls it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_in_process(
+    data: &Path,
+    places: Places,
+    stop: CancellationToken,
+    hand: oneshot::Sender<Gateway>,
+) -> anyhow::Result<()> {
+    let arguments = ["up".as_ref(), "--data".as_ref(), data.as_os_str()];
+    let Defaults { options } = Defaults::try_parse_from(arguments)?;
+    let store = open(&options)?;
+    let parts = Parts {
+        store: Arc::clone(&store),
+        places,
+        running: Running::default(),
+        door: Door::InProcess(hand),
+    };
+    let served = serve(options, parts, stop).await;
+    let closed = store.close().await;
+    served?;
+    closed.context("cannot close the event store")
+}
+
+/// The options as they are where nobody says otherwise.
+#[derive(Debug, Parser)]
+struct Defaults {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn open(options: &Options) -> anyhow::Result<Arc<embedded::Store>> {
+    let mut log = embedded::Options::new(Layout::of(&options.data).log);
+    log.scrub_mib_per_s = options.scrub_mib_per_s;
+    let store = embedded::Store::open(log)
+        .with_context(|| format!("cannot open the data folder {}", options.data.display()))?;
+    Ok(Arc::new(store))
 }
 
 /// How it ended; an error too where something had not by then.
@@ -97,6 +141,13 @@ struct Parts {
     store: Arc<embedded::Store>,
     places: Places,
     running: Running,
+    door: Door,
+}
+
+/// How requests come in.
+enum Door {
+    Socket,
+    InProcess(oneshot::Sender<Gateway>),
 }
 
 async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyhow::Result<()> {
@@ -104,6 +155,7 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
         store,
         places,
         running,
+        door,
     } = parts;
     let starting = running.begin("start");
     let (engines, system_options) = engines(&options, Arc::clone(&store)).await?;
@@ -127,26 +179,22 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
         .demo
         .open(gateway.clone(), options.data, stop.clone());
     let demo = demo.await?;
-    let gateway = gateway.bind().await?;
-    let address = gateway.address();
-    announce(address)?;
+    let serving = match door {
+        Door::Socket => {
+            let gateway = gateway.bind().await?;
+            announce(gateway.address())?;
+            over_socket(gateway, demo, running.clone()).boxed()
+        }
+        Door::InProcess(hand) => {
+            // Where nobody takes it any more, nobody waits for its end either.
+            let _ = hand.send(gateway);
+            stop.clone().cancelled_owned().boxed()
+        }
+    };
     drop(starting);
 
     let services_stop = CancellationToken::new();
     let services = system.run(services_stop.clone(), places, running.clone());
-    let buying = async {
-        if let Some(demo) = demo {
-            let _part = running.begin("demo");
-            demo.run(address).await;
-        }
-    };
-    let serving = async {
-        let gateway = async {
-            let _part = running.begin("gateway");
-            gateway.serve().await;
-        };
-        tokio::join!(gateway, buying);
-    };
     tokio::select! {
         biased;
         error = store.failed() => Err(error).context("the event store failed"),
@@ -157,6 +205,22 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
             )
         } => Ok(ran?),
     }
+}
+
+/// Serves, and has the demo's customers come, until both are told to stop.
+async fn over_socket(gateway: Bound, demo: Option<demo::Demo>, running: Running) {
+    let address = gateway.address();
+    let buying = async {
+        if let Some(demo) = demo {
+            let _part = running.begin("demo");
+            demo.run(address).await;
+        }
+    };
+    let gateway = async {
+        let _part = running.begin("gateway");
+        gateway.serve().await;
+    };
+    tokio::join!(gateway, buying);
 }
 
 /// Serves until `stop`, with the services behind it: they end only once nobody waits for them any

@@ -16,7 +16,7 @@ use tokio::{
 use super::{Cost, Error, Latency, Load, Options, Run};
 use crate::{
     acknowledged::Writer,
-    http::{Address, Connection},
+    http::{self, Connection},
     place::{self, Outcome, PlaceError},
     plan::Plan,
     server::{StoreUsage, Usage},
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Job {
     pub(super) options: Options,
-    pub(super) address: Address,
+    pub(super) target: http::Target,
     pub(super) pid: Option<u32>,
 }
 
@@ -68,7 +68,7 @@ impl Job {
         let told = Rc::new(RefCell::new(
             writer.transpose().map_err(Error::Acknowledged)?,
         ));
-        let mut control = Connection::new(self.address.clone(), Duration::from_secs(30));
+        let mut control = Connection::new(self.target.clone(), Duration::from_secs(30));
         let mut failed = None;
         self.plan(0)
             .prepare(&mut control, |line| {
@@ -125,7 +125,7 @@ impl Job {
         let timeout = Duration::from_secs(self.options.wait_s.into()) + PATIENCE;
         let mut connections = Vec::new();
         for _ in 0..slots {
-            let mut connection = Connection::new(self.address.clone(), timeout);
+            let mut connection = Connection::new(self.target.clone(), timeout);
             // Made before the clock starts: an open loop may never need most of them.
             connection.open().await?;
             connections.push(connection);

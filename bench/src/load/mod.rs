@@ -67,7 +67,7 @@ pub struct Options {
 }
 
 /// Against which server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Target {
     /// One that runs. With its process and data folder there is more to tell.
     Running {
@@ -80,6 +80,13 @@ pub enum Target {
     },
     /// One that is started for this and ended afterwards.
     Spawned(Spawn),
+    /// One in this process, without sockets. Its costs and the client's are one figure.
+    InProcess {
+        /// What answers.
+        service: Arc<dyn http::Service>,
+        /// Its data folder.
+        data: PathBuf,
+    },
 }
 
 /// How orders are sent.
@@ -139,18 +146,22 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// [`Error`]; orders that fail are no error, they are counted.
 pub async fn run(options: Options) -> Result<Report, Error> {
     check(&options)?;
-    let (server, url, pid, data) = match &options.target {
-        Target::Running { url, pid, data } => (None, url.clone(), *pid, data.clone()),
+    let socket = |url: &str| http::Address::parse(url).map(http::Target::Socket);
+    let (server, target, pid, data) = match &options.target {
+        Target::Running { url, pid, data } => (None, socket(url)?, *pid, data.clone()),
         Target::Spawned(spawn) => {
             let server = Server::start(spawn, 0).await?;
-            let (url, pid) = (server.url().to_owned(), server.pid());
-            (Some(server), url, Some(pid), Some(spawn.data.clone()))
+            let (target, pid) = (socket(server.url())?, server.pid());
+            (Some(server), target, Some(pid), Some(spawn.data.clone()))
+        }
+        Target::InProcess { service, data } => {
+            let target = http::Target::InProcess(Arc::clone(service));
+            (None, target, Some(std::process::id()), Some(data.clone()))
         }
     };
-    let address = http::Address::parse(&url)?;
     let job = drive::Job {
         options: options.clone(),
-        address,
+        target,
         pid,
     };
     let runs = on_own_thread(job).await?;

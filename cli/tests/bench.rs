@@ -1,0 +1,44 @@
+//! `recourse bench`, as a person or a script runs it: briefly, for what it says and not for how
+//! fast it is.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn bench(way: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = Command::new(env!("CARGO_BIN_EXE_recourse"))
+        .args(["--log", "warn", "bench", "--json", "--in-flight", "8"])
+        .args([
+            "--warm-up-ms",
+            "100",
+            "--duration-ms",
+            "500",
+            "--failing",
+            "30",
+        ])
+        .args(way)
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+#[test]
+fn orders_are_driven_over_http_and_in_process_and_the_promises_hold() {
+    for way in [&[][..], &["--in-process"]] {
+        let report = bench(way);
+        let run = &report["runs"][0];
+        assert!(run["settled"].as_u64().unwrap() > 0, "{report}");
+        assert_eq!(run["unsettled"], 0, "{report}");
+        assert_eq!(run["errors"], serde_json::json!({}), "{report}");
+        for status in ["completed", "rejected"] {
+            assert!(run["by_status"][status].as_u64().unwrap() > 0, "{report}");
+        }
+        assert!(run["server"]["log_bytes_per_order"].as_f64().unwrap() > 1_000.0);
+        assert_eq!(report["verified"]["breaches"], serde_json::json!([]));
+    }
+}
