@@ -145,6 +145,11 @@ impl Orchestrator {
                     let position = position_of(input).unwrap_or(self.considered);
                     match live.feed(input.clone(), &cause, now, log) {
                         Ok(()) => continue,
+                        // Somebody else may have moved it on, and what is known of it be old.
+                        Err(_) if !is_loaded_anew => {
+                            self.drop_live(saga);
+                            return Box::pin(self.react(saga, happened)).await;
+                        }
                         Err(error) => (position, with_sources(&error)),
                     }
                 }

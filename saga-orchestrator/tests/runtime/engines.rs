@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
 use recourse_event_store::{
     Append, AppendError, Appended, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId,
-    Position, Read, RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory,
+    NewEvent, Position, Read, RecordedEvent, StoreError, StreamName, Subscription, Visibility,
+    memory,
 };
 use recourse_views::{
     Checkpoint,
@@ -29,6 +30,8 @@ pub struct Watched {
     pub failing_reads: AtomicUsize,
     /// The next read of this stream fails.
     pub failing_read_of: Mutex<Option<StreamName>>,
+    /// Types of the events that somebody tried to append and could not.
+    pub refused: Mutex<Vec<Arc<str>>>,
     /// Appended by others just before an append, or the backward read, of the same stream.
     others: Mutex<VecDeque<(When, Append)>>,
     /// Positions with a later event of the same append behind them: all of it is durable, or
@@ -49,6 +52,7 @@ impl Watched {
             reads: Mutex::default(),
             failing_reads: AtomicUsize::new(0),
             failing_read_of: Mutex::default(),
+            refused: Mutex::default(),
             others: Mutex::default(),
             inside: Mutex::default(),
         })
@@ -103,7 +107,17 @@ impl EventStore for Watched {
             self.let_others(When::Append, &append.stream).await;
         }
         let lens: Vec<u64> = appends.iter().map(|its| its.events.len() as u64).collect();
+        let event_type = |event: &NewEvent| Arc::clone(&event.event_type);
+        let types: Vec<Vec<_>> = appends
+            .iter()
+            .map(|its| its.events.iter().map(event_type).collect())
+            .collect();
         let results = self.inner.append(appends).await;
+        for (result, types) in results.iter().zip(types) {
+            if result.is_err() {
+                self.refused.lock().unwrap().extend(types);
+            }
+        }
         for (result, len) in results.iter().zip(lens) {
             if let Ok(Appended {
                 position: Some(last),

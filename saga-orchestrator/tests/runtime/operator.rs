@@ -123,6 +123,9 @@ async fn an_action_through_another_process_is_found_in_the_log() {
     // The first hears an answer to what it never saw sent.
     world.play_to_the_end(saga).await;
     assert_eq!(world.state(saga).await.status(), Status::Completed);
+    // It looks at the saga again before it says that something is wrong with it.
+    let refused = world.store.refused.lock().unwrap().clone();
+    assert!(!refused.contains(&"saga.parked.v1".into()), "{refused:?}");
     first.stop().await.unwrap();
 }
 
