@@ -1,6 +1,13 @@
 //! `recourse bench`, as a person or a script runs it: briefly, for what it says and not for how
 //! fast it is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
 use std::process::Command;
 
 use serde_json::Value;
