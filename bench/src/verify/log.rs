@@ -79,9 +79,9 @@ impl Log {
             );
         }
         // Ids are hashes, so half of one tells nearly all apart; whoever shares a half is
-        // looked at again, whole.
+        // looked at again, whole. Others may well copy an event of ours under its id.
         let (half, _) = event.event.id.as_u64_pair();
-        if !self.ids.insert(half) {
+        if super::is_verified(event) && !self.ids.insert(half) {
             self.suspects.push(event.event.id);
         }
         self.revision(event, breaches);

@@ -57,6 +57,9 @@ pub use views::{OpenFolder, Opened, Projected, View};
 use orders::Deadlines;
 use report::Breaches;
 
+/// What is verified. What others have appended to the log beside that is theirs to judge.
+const CATEGORIES: [&str; 5] = ["saga", "order", "payment", "stock", "product"];
+
 /// How many events are read at once.
 const READ_EVENTS: usize = 4_096;
 
@@ -232,7 +235,7 @@ async fn duplicates(
 ) -> Result<(), StoreError> {
     let mut found = BTreeMap::<Uuid, Vec<Evidence>>::new();
     each(store, until, |event| {
-        if suspects.contains(&event.event.id) {
+        if is_verified(event) && suspects.contains(&event.event.id) {
             found.entry(event.event.id).or_default().push(event.into());
         }
     })
@@ -275,6 +278,10 @@ impl Fold {
 
     fn apply(&mut self, event: &RecordedEvent, breaches: &mut Breaches) {
         self.log.apply(event, breaches);
+        if !is_verified(event) {
+            // Another program's, which may follow our form of metadata or not.
+            return;
+        }
         let metadata = match event.metadata() {
             Ok(metadata) => metadata.clone(),
             Err(error) => return unreadable(event, &error, breaches),
@@ -446,6 +453,11 @@ fn read<E: DeserializeOwned + Send + Sync + 'static>(
         .decode::<E>()
         .map_err(|error| unreadable(event, &error, breaches))
         .ok()
+}
+
+/// Whether it is of a category of ours.
+fn is_verified(event: &RecordedEvent) -> bool {
+    CATEGORIES.contains(&event.stream.category())
 }
 
 fn unreadable(event: &RecordedEvent, error: &typed::Error, breaches: &mut Breaches) {

@@ -407,6 +407,20 @@ async fn an_event_of_another_log_and_one_that_cannot_be_read_are_found() {
 }
 
 #[tokio::test]
+async fn what_others_appended_is_theirs_to_judge_but_not_its_place() {
+    let mut log = healthy();
+    let last = log.events.last().unwrap().clone();
+    let position = Position::dense(last.position.commit + 1);
+    let copied = recourse_event_store::NewEvent::raw(last.event.id, "copied", "[]", "");
+    let stream = recourse_event_store::StreamName::new("copies", 1);
+    log.events
+        .push(std::sync::Arc::new(copied.record(position, stream, 0)));
+    assert_eq!(kinds(&log).await, []);
+    log.change(position, |event| event.revision = 1);
+    assert_eq!(kinds(&log).await, [Kind::RevisionOrder]);
+}
+
+#[tokio::test]
 async fn an_event_that_the_rules_do_not_allow_is_found() {
     let mut log = Log::new();
     let order = log.place("a", &[("tea", 1)]);
