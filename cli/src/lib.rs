@@ -17,6 +17,8 @@ mod client;
 pub mod command;
 mod demo;
 mod descriptors;
+#[cfg(feature = "distributed")]
+mod esdb;
 pub mod folder;
 mod manual;
 mod metrics;

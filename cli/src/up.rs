@@ -18,6 +18,8 @@ use recourse_views::sqlite;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "distributed")]
+use crate::esdb;
 use crate::{
     demo,
     folder::Layout,
@@ -49,6 +51,9 @@ pub(crate) struct Options {
     storage: storage::Options,
     #[command(flatten)]
     demo: demo::Options,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    esdb: esdb::Options,
     /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     step_timeout_ms: u64,
@@ -66,6 +71,8 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     options.gateway.validate()?;
     options.storage.validate()?;
     options.demo.validate()?;
+    #[cfg(feature = "distributed")]
+    options.esdb.validate(&options.gateway)?;
     let store = open(&options)?;
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
     let stop = CancellationToken::new();
@@ -169,6 +176,11 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
         disk: system.readiness().dependency("disk", Need::Everything),
     };
     let level = storage.look(None);
+    #[cfg(feature = "distributed")]
+    let esdb = options
+        .esdb
+        .bind(store.clone(), &options.gateway, stop.clone())
+        .await?;
     let gateway = system.gateway(
         options.gateway,
         vec![metrics::routes(storage.clone())?, storage.routes()],
@@ -195,6 +207,10 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
 
     let services_stop = CancellationToken::new();
     let services = system.run(services_stop.clone(), places, running.clone());
+    #[cfg(feature = "distributed")]
+    let serving = async {
+        tokio::join!(serving, esdb::serve(esdb, &running, &stop));
+    };
     tokio::select! {
         biased;
         error = store.failed() => Err(error).context("the event store failed"),
