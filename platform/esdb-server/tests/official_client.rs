@@ -423,8 +423,8 @@ async fn a_stream_is_followed_from_a_revision_and_alone() {
     seen_at_end
         .until(&mut at_end, |seen| seen.caught_up == 1)
         .await;
-    // Its name begins as the other's.
-    put("thing-10", 200..210).await;
+    // Its name begins as the other's, and it is longer.
+    put("thing-10", 200..310).await;
     put("thing-1", 100..102).await;
     for number in 100..102 {
         assert_eq!(next(&mut subscription, &mut seen).await, number);
