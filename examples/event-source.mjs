@@ -26,13 +26,16 @@ export class EventSource extends EventTarget {
         if (answer.status !== 200) break;
         this.readyState = 1;
         let message = { event: 'message', data: [] };
+        let seen = last;
         for await (const line of lines(answer.body)) {
           const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line);
-          if (name === 'id') last = value;
+          if (name === 'id') seen = value;
           else if (name === 'event') message.event = value;
           else if (name === 'data') message.data.push(value);
           else if (name === 'retry') wait = Number(value);
           else if (line === '') {
+            // Only now is the message whole, and its id one to come back with.
+            last = seen;
             if (message.data.length > 0) {
               failures = 0;
               const data = message.data.join('\n');

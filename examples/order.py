@@ -4,6 +4,7 @@
 Needs Python 3.9 and nothing else. Run again it finds the same order, by its Idempotency-Key.
 """
 
+import http.client
 import json
 import sys
 import time
@@ -26,14 +27,15 @@ def call(method, path, body, headers=None):
 
 
 def messages(path):
-    """Server-Sent Events, as (event, data). Who is cut off comes back with the id seen last."""
+    """Server-Sent Events, as (event, data). Who is cut off comes back with the
+    id of the last whole message."""
     last, failures = None, 0
     while failures < 5:
         headers = {"Last-Event-ID": last} if last else {}
         request = urllib.request.Request(URL + path, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=40) as stream:
-                event, data = "message", []
+                event, data, seen = "message", [], last
                 for line in stream:
                     name, _, value = line.decode().rstrip("\r\n").partition(":")
                     value = value.removeprefix(" ")
@@ -42,15 +44,17 @@ def messages(path):
                     elif name == "data":
                         data.append(value)
                     elif name == "id":
-                        last = value
-                    elif name == "":
+                        seen = value
+                    elif line.strip() == b"":
+                        # Only now is the message whole, and its id one to come back with.
+                        last = seen
                         if data:
                             failures = 0
                             yield event, json.loads("\n".join(data))
                         event, data = "message", []
         except urllib.error.HTTPError:
             raise
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
         failures += 1
         time.sleep(1)

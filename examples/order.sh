@@ -39,28 +39,39 @@ order=$(call POST /v1/orders \
 printf 'order    %s %s %s %s\n' "$(field order_id "$order")" "$(field status "$order")" \
     "$(field amount_minor "$order")" "$(field currency "$order")"
 
+show() { # SAGA: its own status stands first, the step that was sent last is the last begun
+    local step
+    step=$(grep -oE '"name":"[^"]*","kind":"[^"]*","status":"[^"]*"' <<<"$1" | grep -v '"pending"' | tail -1)
+    printf 'saga     %s %s %s\n' "$(field status "${1%%\"steps\"*}")" \
+        "$(field name "$step")" "$(field status "$step")"
+}
+
 # Server-Sent Events: lines of a message, then an empty one. Whoever is cut off comes back with the
-# id seen last, and gets what came since.
+# id of the last whole message, and gets what came since.
 saga=$(field saga_id "$order")
 last=''
-event=''
-for _ in 1 2 3 4 5; do
-    while IFS=': ' read -r name value; do
-        case $name in
-        id) last=$value ;;
-        event) event=$value ;;
-        data)
-            [ "$event" != end ] || break 2
-            # The saga's own status stands first, the step that was sent last is the last begun.
-            step=$(grep -oE '"name":"[^"]*","kind":"[^"]*","status":"[^"]*"' <<<"$value" |
-                grep -v '"pending"' | tail -1)
-            printf 'saga     %s %s %s\n' "$(field status "${value%%\"steps\"*}")" \
-                "$(field name "$step")" "$(field status "$step")"
+ended=''
+failures=0
+while [ "$failures" -lt 5 ]; do
+    failures=$((failures + 1))
+    seen=$last event='' data=''
+    while IFS= read -r line; do
+        value=${line#*:}
+        value=${value# }
+        case $line in
+        id:*) seen=$value ;;
+        event:*) event=$value ;;
+        data:*) data=$value ;;
+        '')
+            last=$seen
+            [ "$event" != end ] || { ended=yes; break 2; }
+            [ -z "$data" ] || { failures=0; show "$data"; }
+            event='' data=''
             ;;
         esac
-    done < <(curl --silent --show-error --no-buffer --fail-with-body "$url/v1/sagas/$saga/watch?from=start" \
-        ${last:+--header "Last-Event-ID: $last"})
+    done < <(curl --silent --show-error --no-buffer --max-time 40 --fail-with-body \
+        "$url/v1/sagas/$saga/watch?from=start" ${last:+--header "Last-Event-ID: $last"})
     sleep 1
 done
-[ "$event" = end ] || { printf 'refused  the saga %s cannot be watched\n' "$saga" >&2; exit 1; }
+[ "$ended" ] || { printf 'refused  the saga %s cannot be watched\n' "$saga" >&2; exit 1; }
 printf 'end\n'
