@@ -119,22 +119,26 @@ impl Server {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Prints each change of a saga until it has ended. Cut off, it comes back with the id that it
-    /// has seen last, and gets what came since.
+    /// Prints each change of a saga until it has ended. Cut off, it comes back with the id of the
+    /// last whole message, and gets what came since.
     async fn watch(&self, saga: &str) -> anyhow::Result<()> {
         let mut messages = Messages::default();
-        for _ in 0..RETRIES {
+        let mut failures = 0;
+        while failures < RETRIES {
+            if failures > 0 || messages.last.is_some() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            failures += 1;
             let mut request = Request::get(format!("/v1/sagas/{saga}/watch?from=start"));
             request = request.header("host", &self.0);
             if let Some(last) = &messages.last {
                 request = request.header("last-event-id", last);
             }
-            let answer = self.send(request.body(Full::default())?).await?;
-            ensure!(
-                answer.status() == StatusCode::OK,
-                "refused  {}",
-                answer.status()
-            );
+            let Ok(answer) = self.send(request.body(Full::default())?).await else {
+                continue;
+            };
+            let status = answer.status();
+            ensure!(status == StatusCode::OK, "the saga {saga}: {status}");
             let mut body = answer.into_body();
             while let Some(Ok(frame)) = body.frame().await {
                 for (event, data) in messages.read(frame.data_ref().unwrap_or(&Bytes::new()))? {
@@ -142,11 +146,11 @@ impl Server {
                         println!("end");
                         return Ok(());
                     }
+                    failures = 0;
                     show(&data);
                 }
             }
             messages.cut_off();
-            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         bail!("the saga {saga} cannot be watched");
     }
@@ -164,8 +168,10 @@ fn show(saga: &Value) {
 /// Server-Sent Events, put together from what arrives.
 #[derive(Default)]
 struct Messages {
-    /// The id seen last.
+    /// The id of the last whole message.
     last: Option<String>,
+    /// The id seen last.
+    id: Option<String>,
     line: Vec<u8>,
     event: String,
     data: String,
@@ -181,21 +187,23 @@ impl Messages {
                 continue;
             }
             let line = String::from_utf8(std::mem::take(&mut self.line))?;
+            if line.is_empty() {
+                self.last.clone_from(&self.id);
+                let (event, data) = (
+                    std::mem::take(&mut self.event),
+                    std::mem::take(&mut self.data),
+                );
+                if !data.is_empty() {
+                    messages.push((event, serde_json::from_str(&data)?));
+                }
+                continue;
+            }
             let (name, value) = line.split_once(':').unwrap_or((&line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match name {
-                "id" => self.last = Some(value.to_owned()),
+                "id" => self.id = Some(value.to_owned()),
                 "event" => value.clone_into(&mut self.event),
                 "data" => self.data.push_str(value),
-                "" => {
-                    let (event, data) = (
-                        std::mem::take(&mut self.event),
-                        std::mem::take(&mut self.data),
-                    );
-                    if !data.is_empty() {
-                        messages.push((event, serde_json::from_str(&data)?));
-                    }
-                }
                 _ => {}
             }
         }
@@ -204,6 +212,7 @@ impl Messages {
 
     /// What had come of a message that never became whole is forgotten.
     fn cut_off(&mut self) {
+        self.id.clone_from(&self.last);
         self.line.clear();
         self.event.clear();
         self.data.clear();
