@@ -8,12 +8,13 @@
 //! A latency counts from the time at which a service recorded the event, so it has the group's fsync in it
 //! too. Client and server share the machine and its clock; the client is one thread.
 
-use std::{cell::RefCell, collections::HashMap, fmt::Write as _, rc::Rc, time::Duration};
+mod report;
+
+use std::{cell::RefCell, collections::btree_map::Entry, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::{
     task::JoinSet,
@@ -21,9 +22,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
+pub use report::Report;
+
+use self::report::{Arrival, Seen};
 use crate::{
     http::{Address, Connection, Error as HttpError},
-    load::Latency,
     plan::{Plan, PrepareError},
     sse::{self, Opened},
 };
@@ -40,7 +43,6 @@ const QUIET: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After the window, for what is still on its way.
 const DRAIN: Duration = Duration::from_secs(2);
-const MAX_US: u64 = 600_000_000;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -51,7 +53,7 @@ pub struct Options {
     pub name: String,
     /// Watchers of one saga each.
     pub saga_watchers: usize,
-    /// Watchers of everything.
+    /// Watchers of everything: at least one.
     pub log_watchers: usize,
     /// Events a second in all, about.
     pub events_per_s: u32,
@@ -64,6 +66,9 @@ pub struct Options {
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Nobody would say which events there were, and when.
+    #[error("without a watcher of everything nothing can be measured")]
+    Nobody,
     /// The server does not answer, or its URL is not one.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -94,68 +99,6 @@ pub enum Error {
     /// Latencies cannot be counted.
     #[error("latencies cannot be counted")]
     Histogram(#[from] hdrhistogram::CreationError),
-}
-
-/// What was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// Watchers of one saga each.
-    pub saga_watchers: usize,
-    /// Watchers of everything.
-    pub log_watchers: usize,
-    /// The window, in milliseconds.
-    pub window_ms: u64,
-    /// Events that the watchers of everything were sent.
-    pub events: u64,
-    /// The same by second.
-    pub events_per_s: f64,
-    /// What all watchers were sent.
-    pub deliveries: u64,
-    /// From the recording of an event to its arrival at a watcher of everything.
-    pub of_log: Latency,
-    /// The same at a watcher of its saga.
-    pub of_saga: Latency,
-    /// Events that a watcher of everything did not get, or got twice.
-    pub missed: u64,
-}
-
-impl Report {
-    /// For a person to read.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        let _ = writeln!(
-            out,
-            "{} watchers of one saga each, {} of everything, {:.0} events/s for {} s\n\
-             {} deliveries, {} missed or repeated\n\
-             of everything: {}\n\
-             of one saga:   {}",
-            self.saga_watchers,
-            self.log_watchers,
-            self.events_per_s,
-            self.window_ms / 1_000,
-            self.deliveries,
-            self.missed,
-            self.of_log.text(),
-            self.of_saga.text(),
-        );
-        out
-    }
-}
-
-/// What a watcher was sent.
-struct Arrival {
-    /// The position, as the server writes it.
-    id: String,
-    at: DateTime<Utc>,
-    /// Which watcher of everything; none for one of a saga.
-    log_watcher: Option<usize>,
-}
-
-#[derive(Default)]
-struct Seen {
-    arrivals: Vec<Arrival>,
-    recorded: HashMap<String, DateTime<Utc>>,
 }
 
 #[derive(Deserialize)]
@@ -192,6 +135,9 @@ pub async fn run(options: Options) -> Result<Report, Error> {
 }
 
 async fn measure(options: Options) -> Result<Report, Error> {
+    if options.log_watchers == 0 {
+        return Err(Error::Nobody);
+    }
     let address = Address::parse(&options.url)?;
     let options = Rc::new(options);
     let plan = Plan {
@@ -245,7 +191,7 @@ async fn measure(options: Options) -> Result<Report, Error> {
     sleep(DRAIN).await;
     watching.shutdown().await;
     let seen = seen.replace(Seen::default());
-    report(&options, &seen, from, to)
+    Ok(seen.report(&options, from, to)?)
 }
 
 /// Orders whose sagas are paused while they wait for the provider.
@@ -351,66 +297,29 @@ async fn watch(
     watching.spawn_local(async move {
         while let Ok(Some(message)) = stream.next().await {
             let at = clock();
-            let mut seen = seen.borrow_mut();
             if message.event == "end" {
                 break;
             }
-            // One of those who see everything says when it was recorded.
-            if log_watcher == Some(0)
+            // The log's tag follows the position.
+            let position = message.id.split('-').next().map(str::parse);
+            let Some(Ok(position)) = position else {
+                tracing::error!(id = message.id, "the id of an event is no position");
+                break;
+            };
+            let mut seen = seen.borrow_mut();
+            // Whoever sees everything and is the first says when it was recorded.
+            if log_watcher.is_some()
+                && let Entry::Vacant(unknown) = seen.recorded.entry(position)
                 && let Ok(shown) = serde_json::from_str::<Shown>(&message.data)
             {
-                seen.recorded.insert(message.id.clone(), shown.recorded_at);
+                unknown.insert(shown.recorded_at);
             }
             seen.arrivals.push(Arrival {
-                id: message.id,
+                position,
                 at,
                 log_watcher,
             });
         }
     });
     Ok(())
-}
-
-fn report(
-    options: &Options,
-    seen: &Seen,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-) -> Result<Report, Error> {
-    let mut of_log = Histogram::<u64>::new_with_max(MAX_US, 3)?;
-    let mut of_saga = of_log.clone();
-    let in_window = |recorded: &&DateTime<Utc>| **recorded >= from && **recorded < to;
-    let events = seen.recorded.values().filter(in_window).count() as u64;
-    let mut counts = vec![0_u64; options.log_watchers];
-    for arrival in &seen.arrivals {
-        let Some(recorded) = seen.recorded.get(&arrival.id).filter(in_window) else {
-            continue;
-        };
-        let took = arrival.at.signed_duration_since(recorded);
-        let took = took.num_microseconds().unwrap_or(i64::MAX);
-        let took = u64::try_from(took).unwrap_or_default().min(MAX_US);
-        match arrival.log_watcher {
-            Some(number) => {
-                of_log.saturating_record(took);
-                if let Some(count) = counts.get_mut(number) {
-                    *count += 1;
-                }
-            }
-            None => of_saga.saturating_record(took),
-        }
-    }
-    let window_ms = u64::from(options.duration_ms);
-    #[expect(clippy::cast_precision_loss, reason = "for a person")]
-    let events_per_s = events as f64 * 1_000.0 / window_ms.max(1) as f64;
-    Ok(Report {
-        saga_watchers: options.saga_watchers,
-        log_watchers: options.log_watchers,
-        window_ms,
-        events,
-        events_per_s,
-        deliveries: of_log.len() + of_saga.len(),
-        of_log: Latency::from(&of_log),
-        of_saga: Latency::from(&of_saga),
-        missed: counts.iter().map(|count| count.abs_diff(events)).sum(),
-    })
 }

@@ -8,7 +8,7 @@ use axum::{
     http::Request,
 };
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, value_parser};
 use http_body_util::Full;
 use recourse_bench::{
     http::{self, Answer, Calling},
@@ -40,16 +40,38 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Orders in flight, each for a run in a closed loop.
-    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 32, 128, 512])]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        value_delimiter = ',',
+        default_values_t = [1, 32, 128, 512],
+        value_parser = value_parser!(u32).range(1..=20_000)
+    )]
     in_flight: Vec<u32>,
     /// Orders a second, each for a run in an open loop.
-    #[arg(long, value_name = "ORDERS_PER_S", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "ORDERS_PER_S",
+        value_delimiter = ',',
+        value_parser = value_parser!(u32).range(1..)
+    )]
     rate: Vec<u32>,
     /// Of a hundred orders, how many are meant to fail; each for a run of its own.
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_values_t = [0])]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        value_delimiter = ',',
+        default_values_t = [0],
+        value_parser = value_parser!(u8).range(..=100)
+    )]
     failing: Vec<u8>,
     /// How long each run is measured, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 10_000,
+        value_parser = value_parser!(u32).range(1..)
+    )]
     duration_ms: u32,
     /// How long each run warms up, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 2_000)]

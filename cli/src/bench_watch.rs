@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
-use clap::Args;
+use clap::{Args, value_parser};
 use recourse_bench::{
     server::{Server, Spawn},
     watch,
@@ -25,8 +25,13 @@ pub(crate) struct BenchWatch {
     #[arg(long, value_name = "COUNT", default_value_t = 1_950)]
     sagas: usize,
     /// Watchers of everything.
-    #[arg(long, value_name = "COUNT", default_value_t = 50)]
-    all: usize,
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 50,
+        value_parser = value_parser!(u16).range(1..)
+    )]
+    all: u16,
     /// Events a second in all, about.
     #[arg(long, value_name = "EVENTS_PER_S", default_value_t = 100)]
     events: u32,
@@ -57,15 +62,15 @@ pub(crate) async fn run(options: BenchWatch) -> anyhow::Result<ExitCode> {
         url: options.url.or(of_server).unwrap_or_default(),
         name: format!("watch-{}", now().timestamp_millis()),
         saga_watchers: options.sagas,
-        log_watchers: options.all,
+        log_watchers: options.all.into(),
         events_per_s: options.events,
         duration_ms: options.duration_ms,
         clock: now,
     })
     .await?;
     command::print(&report, &report.text(), options.json)?;
-    Ok(match report.missed {
-        0 => ExitCode::SUCCESS,
+    Ok(match (report.missed, report.repeated) {
+        (0, 0) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
 }

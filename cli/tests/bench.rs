@@ -49,3 +49,19 @@ fn orders_are_driven_over_http_and_in_process_and_the_promises_hold() {
         assert_eq!(report["verified"]["breaches"], serde_json::json!([]));
     }
 }
+
+#[test]
+fn what_cannot_be_measured_is_wrong_use() {
+    for args in [
+        ["bench", "--in-flight", "0"],
+        ["bench", "--in-flight", "1,20001"],
+        ["bench", "--rate", "0"],
+        ["bench", "--failing", "101"],
+        ["bench", "--duration-ms", "0"],
+        ["bench-watch", "--all", "0"],
+    ] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_recourse"));
+        let refused = bench.args(args).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{args:?}");
+    }
+}

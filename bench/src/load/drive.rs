@@ -176,19 +176,27 @@ impl Job {
     async fn seen(&self, control: &mut Connection) -> Seen {
         let usage = self.pid.and_then(Usage::of);
         let client = Usage::of(std::process::id());
-        let metrics = control
-            .send("GET", "/metrics", &[], Default::default())
-            .await;
-        let store = metrics
-            .ok()
-            .filter(|answer| answer.status.is_success())
-            .and_then(|answer| StoreUsage::parse(&String::from_utf8_lossy(&answer.body)));
         Seen {
             usage,
             client,
-            store,
+            store: store(control).await,
         }
     }
+}
+
+/// What the event store has done so far, where the server says.
+pub(super) async fn store(control: &mut Connection) -> Option<StoreUsage> {
+    let mut answer = control
+        .send("GET", "/metrics", &[], Default::default())
+        .await;
+    if answer.is_err() {
+        // The window may be longer than a server keeps a connection that nothing comes on.
+        answer = control
+            .send("GET", "/metrics", &[], Default::default())
+            .await;
+    }
+    let answer = answer.ok().filter(|answer| answer.status.is_success())?;
+    StoreUsage::parse(&String::from_utf8_lossy(&answer.body))
 }
 
 #[derive(Clone, Copy)]

@@ -117,6 +117,9 @@ pub enum Error {
     /// The server could not be started or ended.
     #[error(transparent)]
     Server(#[from] server::Error),
+    /// The server that was started for this did not end as it should.
+    #[error("the server had to be killed, or ended with a failure")]
+    Unclean,
     /// The server does not answer, or its URL is not one.
     #[error(transparent)]
     Http(#[from] http::Error),
@@ -165,8 +168,10 @@ pub async fn run(options: Options) -> Result<Report, Error> {
         pid,
     };
     let runs = on_own_thread(job).await?;
-    if let Some(server) = server {
-        server.stop(STOP_PATIENCE).await?;
+    if let Some(server) = server
+        && !server.stop(STOP_PATIENCE).await?
+    {
+        return Err(Error::Unclean);
     }
     let verified = match (&options.folder, data) {
         (Some(folder), Some(data)) => {

@@ -17,7 +17,11 @@ use axum::{
     routing::{get, post, put},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 use super::*;
@@ -216,5 +220,32 @@ async fn nobody_at_the_url_and_options_that_cannot_be_are_errors() {
     ] {
         let wrong = run(options("http://127.0.0.1:1".into(), load)).await;
         assert!(matches!(wrong, Err(Error::Options(_))), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_in_between_is_no_reason_to_know_nothing_of_the_store() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        // One answer on each connection, which is closed without a word about it.
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1_024];
+            assert!(client.read(&mut request).await.unwrap() > 0);
+            let text = "recourse_store_fsyncs_total 1\nrecourse_store_log_bytes_total 2\n";
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}",
+                text.len()
+            );
+            client.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let address = http::Address::parse(&url).unwrap();
+    let mut control = http::Connection::new(address, Duration::from_secs(5));
+    for _ in 0..3 {
+        let store = drive::store(&mut control).await.unwrap();
+        assert_eq!((store.fsyncs, store.log_bytes), (1, 2));
     }
 }
