@@ -47,7 +47,7 @@ pub(crate) struct Restore {
     #[arg(value_name = "DIR")]
     from: PathBuf,
     /// The data folder: one that is empty or not there yet.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "recourse-data")]
     data: PathBuf,
     /// Print JSON.
     #[arg(long)]

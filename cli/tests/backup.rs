@@ -246,6 +246,12 @@ fn what_cannot_be_backed_up_or_restored_is_refused_with_what_to_do() {
     done(&backup(&server.data(), &to));
     refused(&backup(&server.data(), &to), &["is not empty"]);
     refused(&restore(&to, &server.data()), &["is not empty"]);
+    // Where nobody names a folder it is the one that everything else has too.
+    let mut unnamed = recourse();
+    unnamed.arg("restore").arg(&to).current_dir(here.path());
+    let unnamed = unnamed.output().unwrap();
+    assert!(unnamed.status.success(), "{unnamed:?}");
+    assert!(here.path().join("recourse-data/log").is_dir());
 
     fs::remove_file(to.join("backup.json")).unwrap();
     refused(
