@@ -70,7 +70,6 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     // Before anything is made on disk.
     options.gateway.validate()?;
     options.storage.validate()?;
-    options.demo.validate()?;
     #[cfg(feature = "distributed")]
     options.esdb.validate(&options.gateway)?;
     let store = open(&options)?;

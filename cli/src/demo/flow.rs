@@ -2,17 +2,16 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::{
-    Options, Placed,
+    Options, Placed, last_order,
     picture::Picture,
     plan,
     plan::{After, CATALOGUE, OPENING, Operated, Order, Plan, SCARCE, SCARCE_STOCK},
-    search,
     shop::{self, Shop},
 };
 use crate::output;
@@ -40,6 +39,16 @@ pub(super) struct Receipt {
     status: String,
     #[serde(skip)]
     is_replayed: bool,
+    /// Where the answer stands in the log.
+    #[serde(skip)]
+    position: Option<String>,
+}
+
+/// An order as it is shown.
+#[derive(Deserialize)]
+struct Shown {
+    #[serde(default)]
+    returns: Vec<IgnoredAny>,
 }
 
 /// How a saga stands.
@@ -71,7 +80,7 @@ impl Demo {
     /// Fills the shop and places the first orders, all of which may be there already; the number
     /// of the next one.
     async fn open_shop(&self, address: SocketAddr) -> Result<u64, shop::Error> {
-        let last = search(&self.shop, "backward", |placed| {
+        let last = last_order(&self.shop, |placed| {
             matches!(self.number_of(placed), Some(Some(_)))
         });
         let last = last.await?.and_then(|placed| self.number_of(&placed)?);
@@ -94,8 +103,15 @@ impl Demo {
             self.deliver(product.sku, quantity, "first").await?;
         }
         let mut opening = Vec::new();
+        // What follows from these was done before the first one after them was placed.
+        let is_done = last.is_some_and(|last| last >= OPENING);
         for number in 0..OPENING {
-            match self.step(number).await {
+            let placed = if is_done {
+                self.place(&self.plan.order(number), &[]).await
+            } else {
+                self.step(number).await
+            };
+            match placed {
                 Ok(placed) => opening.push(Some(placed)),
                 Err(shop::Error::Stopped) => return Err(shop::Error::Stopped),
                 Err(error) => {
@@ -192,6 +208,7 @@ impl Demo {
             .await?;
         let mut placed: Receipt = answer.read()?;
         placed.is_replayed = answer.is_replayed();
+        placed.position = answer.header("recourse-position").map(str::to_owned);
         Ok(placed)
     }
 
@@ -203,7 +220,17 @@ impl Demo {
                 if placed.status != "completed" {
                     return Ok(());
                 }
-                let target = format!("/v1/orders/{}/returns", placed.order_id);
+                let target = format!("/v1/orders/{}", placed.order_id);
+                // Its key may be forgotten by now, and the goods would go back once more. The view
+                // may be behind the answer.
+                let position = placed.position.as_deref();
+                let after = position.map(|position| ("recourse-min-position", position));
+                let shown = self.shop.send("GET", &target, after.as_slice(), None);
+                let shown: Shown = shown.await?.read()?;
+                if !shown.returns.is_empty() {
+                    return Ok(());
+                }
+                let target = format!("{target}/returns");
                 let body =
                     json!({"lines": plan::lines(lines), "reason": "not what it looked like"});
                 let key = format!("{}-return", order.key);

@@ -18,7 +18,7 @@ mod picture;
 mod plan;
 mod shop;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use clap::Args;
 use recourse_gateway::Gateway;
@@ -42,11 +42,12 @@ pub(crate) struct Options {
     /// cancelled or sent back. Refused on a folder that holds other orders.
     #[arg(long)]
     demo: bool,
-    /// How many orders a second the demo places: above 0, at most 100.
+    /// How many orders a second the demo places: 0.001 to 100.
     #[arg(
         long,
         value_name = "ORDERS_PER_S",
         default_value_t = 2.0,
+        value_parser = rate,
         requires = "demo"
     )]
     demo_rate: f64,
@@ -59,12 +60,17 @@ pub(crate) struct Options {
     demo_max_log_mib: u64,
 }
 
+/// How many orders a second there can be.
+const RATES: RangeInclusive<f64> = 0.001..=100.0;
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| RATES.contains(rate));
+    rate.ok_or_else(|| format!("{} to {} orders a second", RATES.start(), RATES.end()))
+}
+
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No orders come at this rate.
-    #[error("--demo-rate is above 0 and at most 100 orders a second")]
-    Rate,
     /// The folder is somebody's.
     #[error(
         "the folder {} holds orders that are not the demo's: the first one is in {first}. Give \
@@ -95,16 +101,6 @@ pub(crate) enum Error {
 }
 
 impl Options {
-    /// # Errors
-    /// [`Error::Rate`].
-    pub(crate) fn validate(self) -> Result<(), Error> {
-        if self.demo_rate > 0.0 && self.demo_rate <= 100.0 {
-            Ok(())
-        } else {
-            Err(Error::Rate)
-        }
-    }
-
     /// The demo, where one is wanted. Writes nothing yet.
     ///
     /// # Errors
@@ -123,18 +119,15 @@ impl Options {
             host: SocketAddr::from(([127, 0, 0, 1], 0)),
             stop,
         };
-        let found = match first_order(&shop).await? {
-            None => None,
-            Some(first) => match Plan::read(&first.metadata.request_id) {
-                Some((seed, _)) => Some(seed),
-                None => {
-                    return Err(Error::OtherOrders {
-                        data,
-                        first: first.stream,
-                    });
-                }
-            },
-        };
+        let first = first_orders(&shop).await?;
+        let seed_of = |placed: &Placed| Some(Plan::read(&placed.metadata.request_id)?.0);
+        let found = first.iter().find_map(seed_of);
+        if let (None, Some(first)) = (found, first.into_iter().next()) {
+            return Err(Error::OtherOrders {
+                data,
+                first: first.stream,
+            });
+        }
         let seed = match (found, self.seed) {
             (Some(found), Some(wanted)) if found != wanted => {
                 return Err(Error::OtherSeed {
@@ -173,19 +166,20 @@ struct Metadata {
     request_id: String,
 }
 
-/// The first order of the log.
-async fn first_order(shop: &Shop) -> Result<Option<Placed>, shop::Error> {
-    search(shop, "forward", |_| true).await
+/// The first orders of the log, of which one is the demo's where the folder is. It need not be the
+/// very first: somebody may have been faster once the server was there.
+async fn first_orders(shop: &Shop) -> Result<Vec<Placed>, shop::Error> {
+    let first: Events = shop.get("/v1/events?types=order.placed&limit=200").await?;
+    Ok(first.items)
 }
 
-/// The first order, in a direction, that is wanted.
-async fn search(
+/// The last order that is wanted.
+async fn last_order(
     shop: &Shop,
-    direction: &str,
     wanted: impl Fn(&Placed) -> bool,
 ) -> Result<Option<Placed>, shop::Error> {
-    let all = format!("/v1/events?types=order.placed&limit=20&direction={direction}");
-    let mut target = all.clone();
+    let all = "/v1/events?types=order.placed&limit=20&direction=backward";
+    let mut target = all.to_owned();
     loop {
         let page: Events = shop.get(&target).await?;
         if let Some(found) = page.items.into_iter().find(&wanted) {

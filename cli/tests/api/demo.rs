@@ -172,18 +172,40 @@ fn a_folder_with_other_orders_is_refused_and_one_with_another_seed_too() {
 }
 
 #[test]
+fn somebody_who_was_faster_than_the_first_order_does_not_shut_the_demo_out() {
+    let server = Server::start();
+    server.stocked("x-real", 5);
+    for by in ["mine", "demo-v1-s7-0"] {
+        let order = server.order("x-real", 1, "tok_visa");
+        order.header("correlation-id", by).send().expect(202);
+    }
+    server.signal(Signal::TERM);
+    let data = server.data();
+    let (_, folder) = server.ended();
+    let said = refused(&["--seed", "8"], &data);
+    assert!(said.contains("the demo of seed 7"), "{said}");
+    let args = FAST.map(str::to_owned).to_vec();
+    let server = Server::start_in(folder, args);
+    until(&server, "the demo's orders", |server| {
+        events(server, "order.placed").len() > 4
+    });
+}
+
+#[test]
 fn what_the_demo_says_has_ids_that_are_there_and_its_options_want_the_demo() {
     for args in [&["up", "--seed", "7"][..], &["up", "--demo-rate", "1"]] {
         let refused = recourse().args(args).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{args:?}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let refused = run(
-        &["up", "--demo", "--demo-rate", "0"],
-        &folder.path().join("d"),
-    );
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(!folder.path().join("d").exists(), "nothing was made");
+    for rate in ["0", "1e-20", "100.5", "NaN", "x"] {
+        let data = folder.path().join("d");
+        let refused = run(&["up", "--demo", "--demo-rate", rate], &data);
+        assert_eq!(refused.status.code(), Some(2), "{rate}");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("0.001 to 100 orders a second"), "{said}");
+        assert!(!data.exists(), "nothing was made");
+    }
     let mut server = Server::start_with(&FAST);
     let said = server.said("The same --seed");
     for name in [
