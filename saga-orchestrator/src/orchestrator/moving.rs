@@ -145,8 +145,9 @@ impl Orchestrator {
                     let position = position_of(input).unwrap_or(self.considered);
                     match live.feed(input.clone(), &cause, now, log) {
                         Ok(()) => continue,
-                        // Somebody else may have moved it on, and what is known of it be old.
-                        Err(_) if !is_loaded_anew => {
+                        // Somebody else may have moved it on, and what is known of it be old. A
+                        // timer asks by what is known, and would only be set anew.
+                        Err(_) if !is_loaded_anew && fed.cause.is_some() => {
                             self.drop_live(saga);
                             return Box::pin(self.react(saga, happened)).await;
                         }
