@@ -228,8 +228,9 @@ async fn a_connection_that_was_closed_in_between_is_no_reason_to_know_nothing_of
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut serving = JoinSet::new();
+    let (answered, mut idle) = tokio::sync::mpsc::channel(1);
     serving.spawn(async move {
-        // One answer on each connection, which is closed without a word about it.
+        // One answer on each connection, which the test then closes.
         loop {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut request = [0; 1_024];
@@ -240,6 +241,7 @@ async fn a_connection_that_was_closed_in_between_is_no_reason_to_know_nothing_of
                 text.len()
             );
             client.write_all(answer.as_bytes()).await.unwrap();
+            answered.send(client).await.unwrap();
         }
     });
     let address = http::Address::parse(&url).unwrap();
@@ -247,5 +249,6 @@ async fn a_connection_that_was_closed_in_between_is_no_reason_to_know_nothing_of
     for _ in 0..3 {
         let store = drive::store(&mut control).await.unwrap();
         assert_eq!((store.fsyncs, store.log_bytes), (1, 2));
+        drop(idle.recv().await.unwrap());
     }
 }
