@@ -1,19 +1,13 @@
 //! What a saga waits for and what happens then: asked of the engine itself.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
-use recourse_saga::{
-    Action, By, Definition, Event, Finding, Input, Sent, SkipResult, State, Status, StepStatus,
-    Timer, act, react,
-};
+use recourse_saga::{Definition, Event, Finding, Input, Sent, State, Status, Timer, react};
 
 use super::{
-    Awaited, Possible, Tale,
+    Awaited, Tale,
     past::{asks, list, part, sends, step, time},
     present::steps,
 };
-use crate::operator;
 
 /// What a saga that has not ended waits for.
 pub(super) fn awaited(tale: &Tale<'_>) -> Option<Awaited> {
@@ -123,7 +117,12 @@ fn provider(tale: &Tale<'_>, sent: &Sent) -> String {
         None => String::new(),
         Some(asked) => {
             let what = asks(asked.operation);
-            if asked.is_unknown {
+            if asked.is_given_up {
+                format!(
+                    " (the payment provider gave no clear answer and is not asked to {what} any \
+                     more: an operator has to find out)"
+                )
+            } else if asked.is_unknown {
                 format!(
                     " (the payment provider gave no clear answer and is asked again and again to \
                      {what})"
@@ -207,7 +206,7 @@ fn follows(definition: &Definition, state: &State, events: &[Event], at: DateTim
             Event::AttentionNeeded(needed) => {
                 said.push(format!("the saga needs attention: {}", needed.why));
             }
-            other => said.extend(sends(other.commands())),
+            other => said.extend(sends(other)),
         }
     }
     if said.is_empty() {
@@ -228,131 +227,4 @@ fn way_back(definition: &Definition, after: &State) -> String {
         acts.push(format!("ends with {}", steps(&closing).join(", then ")));
     }
     format!("the saga turns back: it {}", acts.join(" and "))
-}
-
-/// What an operator can do to a saga that does not go on by itself.
-pub(super) fn possible(tale: &Tale<'_>) -> Vec<Possible> {
-    let Some(definition) = tale.definition.filter(|_| tale.is_stuck()) else {
-        return Vec::new();
-    };
-    let state = &tale.state;
-    let mut all = vec![
-        (Action::Resume, None),
-        (
-            Action::Retry {
-                step: None,
-                said: None,
-            },
-            None,
-        ),
-        (Action::Compensate, None),
-    ];
-    let steps = state.steps().into_iter();
-    let stuck = steps.filter(|step| {
-        let not_there = [StepStatus::Pending, StepStatus::Done, StepStatus::Undone];
-        !not_there.contains(&step.status)
-    });
-    if state.is_parked() {
-        // To a parked saga a retry is a resume.
-        all.remove(1);
-    }
-    all.extend(stuck.map(|step| {
-        let result = SkipResult::Left;
-        let skip = Action::Skip {
-            step: Arc::clone(&step.name),
-            result,
-        };
-        (skip, Some(step.name))
-    }));
-    all.into_iter()
-        .filter_map(|(action, step)| one(tale, definition, &action, step))
-        .collect()
-}
-
-fn one(
-    tale: &Tale<'_>,
-    definition: &Definition,
-    action: &Action,
-    step: Option<Arc<str>>,
-) -> Option<Possible> {
-    let state = &tale.state;
-    let by = By {
-        actor: String::new(),
-        reason: String::new(),
-    };
-    // Nothing of the words depends on when.
-    let now = state.still_since().or(state.started_at())?;
-    let events = act(definition, state, action, &by, now).ok()?;
-    let mut after = state.clone();
-    for event in &events {
-        after.apply(event, now);
-    }
-    let mut words: Vec<String> = events
-        .iter()
-        .map(|event| operator::words(event, &after))
-        .collect();
-    words.extend(events.iter().flat_map(|event| sends(event.commands())));
-    if after.turned_back().is_some() || after.is_reversing() {
-        let mut then = after.undo_plan();
-        then.retain(|part| {
-            let mut sent = events.iter().flat_map(Event::commands);
-            let is_sent = sent.any(|sent| sent.step == part.step && sent.item == part.item);
-            let mut skips = after.skips().iter();
-            !is_sent && !skips.any(|skip| skip.part == *part)
-        });
-        if !then.is_empty() {
-            words.push(format!("then undoes {}", steps(&then).join(", then ")));
-        }
-        let closing = definition.closing_act(&after).unwrap_or_default();
-        if !closing.is_empty() && !after.is_ended() {
-            words.push(format!(
-                "then ends with {}",
-                steps(&closing).join(", then ")
-            ));
-        }
-    }
-    let is_open = state.open_commands().next().is_some();
-    let (name, helps) = match action {
-        Action::Resume => {
-            if let (Some(first), Some(Event::Resumed(resumed))) =
-                (words.first_mut(), events.first())
-                && !resumed.stays_paused
-            {
-                "the saga goes on, with every deadline later by as long as it stood still"
-                    .clone_into(first);
-            }
-            ("resume", "goes on from where it stands")
-        }
-        Action::Retry { .. } if tale.is_final => (
-            "retry",
-            "helps only once what refused it is mended: it said that asking again cannot help",
-        ),
-        Action::Retry { .. } if is_open => (
-            "retry",
-            "looks at once for what is not answered, and asks again for what never arrived",
-        ),
-        Action::Retry { .. } => ("retry", "helps once what refused it is mended"),
-        Action::Compensate => ("compensate", "undoes all of it"),
-        Action::Skip { .. } if state.turned_back().is_some() => (
-            "skip",
-            "leaves what this step did as it is, for you to see to, and goes on back without it",
-        ),
-        Action::Skip { .. } => (
-            "skip",
-            "gives this step up and goes on without it: what it may have done is undone first",
-        ),
-        Action::Pause => ("pause", "lets it stand still"),
-    };
-    let about = step
-        .as_ref()
-        .map_or_else(String::new, |step| format!(" --step {step}"));
-    let saga = tale.saga.id;
-    Some(Possible {
-        saga_id: saga,
-        action: name,
-        step,
-        helps: helps.to_owned(),
-        words,
-        command: format!("recourse sagas {name} {saga}{about} --reason \"…\" --dry-run"),
-    })
 }

@@ -62,13 +62,13 @@ pub(crate) fn routes(store: Arc<dyn EventStore>, definitions: &[Arc<Definition>]
         })
 }
 
-const WHY: &str = r#"{
+pub(super) const WHY: &str = r#"{
     "order_id": "0b9c6f3e-7a52-5d7e-8a35-5f0c1c5a4e21",
     "saga_id": "5b9a2b1e-0f0c-5c6e-9f50-0d9a8f0a6a11",
     "now": [
         "order 0b9c6f3e-7a52-5d7e-8a35-5f0c1c5a4e21 is pending",
         "the saga fulfilment 5b9a2b1e-0f0c-5c6e-9f50-0d9a8f0a6a11 goes forward",
-        "left to do: reserve-stock 0, authorize-payment, confirm-order"
+        "left to do: reserve-stock 0, authorize-payment, confirm-order, capture-payment, commit-stock, complete-order"
     ],
     "lines": [
         {
@@ -77,14 +77,18 @@ const WHY: &str = r#"{
         },
         {
             "at": "2026-03-01T12:00:00.001Z", "position": "18-9f3a2c41",
-            "text": "sends stock.reserve to stock-tea-1: reserve-stock 0"
+            "text": "the saga fulfilment begins and has until 2026-03-01T12:01:00.001Z to end"
+        },
+        {
+            "at": "2026-03-01T12:00:00.001Z", "position": "18-9f3a2c41",
+            "text": "reserve-stock 0 is asked of stock-tea-1"
         }
     ],
     "awaits": [{
         "saga_id": "5b9a2b1e-0f0c-5c6e-9f50-0d9a8f0a6a11",
         "what": "the answer of stock-tea-1 to reserve-stock 0",
         "until": "2026-03-01T12:00:10.001Z",
-        "then": "stock-tea-1 is looked at, and an answer that stands there counts. Otherwise the saga turns back"
+        "then": "the saga looks into stock-tea-1: an answer there counts, and a command that never arrived is sent again. Otherwise the saga turns back: it undoes reserve-stock 0 and ends with reject-order. At 2026-03-01T12:01:00.001Z the saga needs attention if it has not ended"
     }],
     "text": "2026-03-01T12:00:00.000Z  a client orders 2 of tea-1 for 39.98 EUR, by request checkout-81\n"
 }"#;

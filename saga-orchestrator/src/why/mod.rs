@@ -12,6 +12,7 @@
 //! do at that time, and [`recourse_saga::act`] what an operator's action would. So the text cannot
 //! promise what the engine does not do.
 
+mod actions;
 mod future;
 mod history;
 pub(crate) mod http;
@@ -114,8 +115,8 @@ struct Tale<'a> {
     definition: Option<&'a Definition>,
     /// Who paused it last, and why.
     paused: Option<recourse_saga::By>,
-    /// That what refused it says that asking again cannot help.
-    is_final: bool,
+    /// The commands that were refused so that asking again cannot help.
+    finals: Vec<Uuid>,
     /// What its payment's provider has been asked for and has not answered.
     asked: Vec<Asked>,
     /// Whether others are told of beside it, so that each line says whose it is.
@@ -129,6 +130,8 @@ struct Asked {
     command: Uuid,
     /// That an answer was missed already.
     is_unknown: bool,
+    /// That it is asked no more, as its key's life is over: an operator has to find out.
+    is_given_up: bool,
 }
 
 /// Tells a history.
@@ -145,7 +148,7 @@ pub fn tell(history: &History, definitions: &[Arc<Definition>]) -> Result<Why, t
             state: State::new(saga.id),
             definition: None,
             paused: None,
-            is_final: false,
+            finals: Vec::new(),
             asked: Vec::new(),
             is_one_of_several: several,
         })
@@ -186,7 +189,7 @@ pub fn tell(history: &History, definitions: &[Arc<Definition>]) -> Result<Why, t
         now,
         lines,
         awaits: tales.iter().filter_map(future::awaited).collect(),
-        actions: tales.iter().flat_map(future::possible).collect(),
+        actions: tales.iter().flat_map(actions::possible).collect(),
         text: String::new(),
     };
     why.text = text::of(&why);
@@ -233,17 +236,21 @@ fn told_by_payment(
             continue;
         }
         if happened.is_progress() {
+            let for_good =
+                matches!(&*happened, payment::Event::Unknown(unknown) if unknown.given_up);
             let asked = tale.asked.iter_mut();
             asked
                 .filter(|asked| Some(asked.operation) == about)
                 .for_each(|asked| {
                     asked.is_unknown = true;
+                    asked.is_given_up |= for_good;
                 });
         } else if let (Some(operation), Some(taken)) = (happened.intent(), takes) {
             tale.asked.push(Asked {
                 operation,
                 command: taken.command,
                 is_unknown: false,
+                is_given_up: false,
             });
         } else {
             tale.asked.retain(|asked| !is_about(asked));
@@ -292,8 +299,14 @@ impl Tale<'_> {
         match event {
             Event::Paused(paused) => self.paused = Some(paused.by.clone()),
             Event::Answered(answered) => {
-                if let recourse_saga::Answer::Refused { is_final, .. } = &answered.answer {
-                    self.is_final = *is_final;
+                // A refusal that decides nothing is in nobody's way.
+                let decides = !answered.counts_as_done && !answered.is_moot;
+                let is_final = matches!(
+                    answered.answer,
+                    recourse_saga::Answer::Refused { is_final: true, .. }
+                );
+                if decides && is_final {
+                    self.finals.push(answered.command);
                 }
             }
             _ => {}

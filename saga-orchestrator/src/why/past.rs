@@ -7,8 +7,8 @@ use recourse_domain::{
 };
 use recourse_event_store::Metadata;
 use recourse_saga::{
-    Answer, Answered, By, Direction, Event, Kind, Overdue, Resent, SentCommand, SkipResult, State,
-    StepSkipped,
+    Answer, Answered, By, Direction, Event, Kind, Overdue, Resent, Retried, SentCommand,
+    SkipResult, State, StepSkipped,
 };
 
 /// How many of many are named.
@@ -59,7 +59,7 @@ pub(super) fn of_saga(event: &Event, before: &State, after: &State) -> Vec<Strin
             time(deadline)
         ));
     }
-    said.extend(sends(event.commands()));
+    said.extend(sends(event));
     said
 }
 
@@ -105,6 +105,23 @@ fn first(event: &Event, before: &State, after: &State) -> String {
             its.stood_still_ms,
             why(&its.by)
         ),
+        Event::Retried(Retried {
+            by,
+            said: Some(said),
+            commands,
+            ..
+        }) => {
+            let what = list(
+                commands
+                    .iter()
+                    .map(|sent| part(sent.direction, &sent.step, &sent.item)),
+            );
+            let became = match said {
+                SkipResult::Done => "took effect",
+                SkipResult::Left => "did not take effect and never will",
+            };
+            format!("{} says that {what} {became}{}", who(by), why(by))
+        }
         Event::Retried(its) => {
             let looks = if its.looks_up.is_empty() {
                 ""
@@ -218,7 +235,13 @@ fn of_skipped(skipped: &StepSkipped) -> String {
 }
 
 /// The commands of one event: those that differ in their item only are one sentence.
-pub(super) fn sends(commands: &[SentCommand]) -> Vec<String> {
+pub(super) fn sends(event: &Event) -> Vec<String> {
+    let commands = event.commands();
+    if let Event::Retried(Retried { said: Some(_), .. }) = event {
+        // What an operator found out is told, not asked.
+        let targets = list(commands.iter().map(|sent| &sent.command.target));
+        return vec![format!("{targets} is told so")];
+    }
     let is_alike = |one: &SentCommand, other: &SentCommand| {
         one.step == other.step && one.direction == other.direction && one.attempt == other.attempt
     };
@@ -341,6 +364,12 @@ pub(super) fn of_payment(event: &payment::Event) -> Option<String> {
         Event::CaptureRefused(declined) => refused(asks(Operation::Capture), declined),
         Event::VoidRefused(declined) => refused(asks(Operation::Void), declined),
         Event::RefundRefused(its) => refused(asks(Operation::Refund(its.refund)), &its.declined),
+        Event::Unknown(unknown) if unknown.given_up => format!(
+            "the payment provider gives no clear answer ({}): it may have done it or not, and is not \
+             asked to {} any more, as it may know the key no more: an operator has to find out which",
+            unknown.detail,
+            asks(unknown.operation)
+        ),
         Event::Unknown(unknown) => format!(
             "the payment provider gives no clear answer ({}): it may have done it or not, and is asked \
              to {} again under the same key until it says which",

@@ -33,23 +33,33 @@ struct World {
 impl World {
     /// An order of two lines, whose saga has just begun.
     async fn placed() -> Self {
+        Self::placed_with(&[("tea-1", 2), ("cup-7", 1)]).await
+    }
+
+    /// An order of these, at 19.99 EUR each, whose saga has just begun.
+    async fn placed_with(lines: &[(&str, u32)]) -> Self {
         let mut world = Self {
             store: memory::Store::new(LOG),
             definitions: definitions(&fulfilment::Timing::default()).unwrap(),
             sagas: Vec::new(),
             now: Utc.with_ymd_and_hms(2026, 3, 1, 12, 0, 0).unwrap(),
         };
-        let line = |sku, quantity| order::Line {
+        let line = |(sku, quantity): &(&str, u32)| order::Line {
             sku: Sku::parse(sku).unwrap(),
-            quantity: Quantity::new(quantity).unwrap(),
+            quantity: Quantity::new(*quantity).unwrap(),
             unit_price: euros(1999),
         };
         let placed = order::Event::Placed(order::Placed {
             order_id: ORDER,
             payment_id: PAYMENT,
             customer_id: CustomerId(Uuid::nil()),
-            lines: vec![line("tea-1", 2), line("cup-7", 1)],
-            total: euros(5997),
+            lines: lines.iter().map(line).collect(),
+            total: euros(
+                1999 * lines
+                    .iter()
+                    .map(|(_, count)| i64::from(*count))
+                    .sum::<i64>(),
+            ),
             payment: order::PaymentMethod::Card {
                 token: CardToken::new("tok_secret"),
             },
@@ -1033,4 +1043,202 @@ async fn what_is_not_there_is_not_told() {
     assert!(order.await.unwrap().is_none());
     let saga = History::of_saga(store, &world.definitions, nothing, up_to);
     assert!(saga.await.unwrap().is_none());
+}
+
+/// The provider was asked, has not answered, and is asked no more.
+async fn given_up(world: &mut World, asked: payment::Event) {
+    let operation = asked.intent().unwrap();
+    world.payment(asked).await;
+    let unknown = |detail: &str, given_up| {
+        payment::Event::Unknown(payment::Unknown {
+            operation,
+            detail: detail.to_owned(),
+            given_up,
+        })
+    };
+    world.payment(unknown("the answer was lost", false)).await;
+    let late = "no answer within the life of its key";
+    world.payment(unknown(late, true)).await;
+}
+
+/// The commands of what an operator can do.
+fn commands(world: &World, why: &Why) -> Vec<String> {
+    let saga = world.saga().saga().to_string();
+    let all = why.actions.iter();
+    all.map(|action| action.command.replace(&saga, "SAGA"))
+        .collect()
+}
+
+#[tokio::test]
+async fn of_a_payment_that_is_given_up_it_is_told_that_nobody_asks_any_more() {
+    let mut world = World::placed().await;
+    world.steps_are_done(3).await;
+    let asked = payment::Event::CaptureRequested(requested());
+    given_up(&mut world, asked).await;
+    let why = world.why().await;
+    let said = &why.lines.last().unwrap().text;
+    assert_eq!(
+        said,
+        "the payment provider gives no clear answer (no answer within the life of its key): it may \
+         have done it or not, and is not asked to take the money any more, as it may know the key \
+         no more: an operator has to find out which"
+    );
+    let what = &why.awaits[0].what;
+    assert!(
+        what.ends_with(
+            "(the payment provider gave no clear answer and is not asked to take the money any \
+             more: an operator has to find out)"
+        ),
+        "{what}"
+    );
+}
+
+#[tokio::test]
+async fn what_became_of_a_payment_that_is_given_up_can_be_said_and_is_told_then() {
+    let mut world = World::placed().await;
+    world.steps_are_done(3).await;
+    let asked = payment::Event::CaptureRequested(requested());
+    given_up(&mut world, asked).await;
+    let outcomes = [
+        "recourse sagas retry SAGA --step capture-payment --result done --reason \"…\" --dry-run",
+        "recourse sagas retry SAGA --step capture-payment --result left --reason \"…\" --dry-run",
+    ];
+    // Nobody else can say it, so it is offered while the saga still hopes, and afterwards too.
+    assert_eq!(commands(&world, &world.why().await), outcomes);
+    while world.saga().status() == Status::Running {
+        world.time_comes().await;
+    }
+    let why = world.why().await;
+    let all = commands(&world, &why);
+    assert_eq!(all[..2], outcomes);
+    assert!(all.len() > 2, "{all:?}");
+    let words = [
+        "what is not answered took effect, says the operator".to_owned(),
+        format!("payment-{PAYMENT} is told so"),
+    ];
+    assert_eq!(why.actions[0].words, words);
+    assert!(why.actions[0].helps.contains("--reference"));
+
+    let retry = Action::Retry {
+        step: Some("capture-payment".into()),
+        said: Some(recourse_saga::Said {
+            result: SkipResult::Done,
+            reference: None,
+        }),
+    };
+    world.act(retry, "it is on the statement").await;
+    let why = world.why().await;
+    let told: Vec<&str> = why.lines.iter().map(|line| &*line.text).collect();
+    let says =
+        "an operator (ines) says that capture-payment took effect (\"it is on the statement\")";
+    assert!(told.contains(&says), "{told:#?}");
+    assert_eq!(told.last().unwrap(), &words[1]);
+    // It is said already.
+    assert!(
+        !commands(&world, &why)
+            .iter()
+            .any(|its| its.contains("--result"))
+    );
+}
+
+#[tokio::test]
+async fn once_a_payment_that_was_given_up_is_settled_there_is_nothing_to_say_of_it() {
+    let mut world = World::placed().await;
+    world.steps_are_done(1).await;
+    given_up(&mut world, authorization()).await;
+    assert_eq!(commands(&world, &world.why().await).len(), 2);
+    world.payment(payment::Event::Authorized(applied())).await;
+    let why = world.why().await;
+    assert!(why.actions.is_empty(), "{why:#?}");
+    assert!(!why.awaits[0].what.contains("provider"), "{why:#?}");
+}
+
+/// How the retry of all would help.
+fn how_a_retry_helps(why: &Why) -> &str {
+    let mut all = why.actions.iter();
+    let retry = all.find(|action| action.action == "retry" && action.step.is_none());
+    &retry.unwrap().helps
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_over_says_nothing_of_what_is_refused_now() {
+    let mut world = World::placed().await;
+    world.steps_are_done(1).await;
+    // This one is what the saga turns back for: nobody asks for it again.
+    let no = refused("payment-declined", "the card was declined");
+    world.all_answer(&no).await;
+    while world.saga().status() == Status::Compensating {
+        world.time_comes().await;
+    }
+    let why = world.why().await;
+    assert_eq!(
+        how_a_retry_helps(&why),
+        "looks at once for what is not answered, and asks again for what never arrived"
+    );
+    let busy = Answer::Refused {
+        code: "stock-busy".to_owned(),
+        detail: "try again".to_owned(),
+        is_final: false,
+    };
+    while world.saga().status() != Status::NeedsAttention
+        || world.saga().open_commands().count() > 0
+    {
+        if world.saga().open_commands().count() == 0 {
+            world.time_comes().await;
+        }
+        world.all_answer(&busy).await;
+    }
+    let why = world.why().await;
+    assert_eq!(
+        how_a_retry_helps(&why),
+        "helps once what refused it is mended"
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_that_is_in_the_way_is_named_though_others_are_done_after_it() {
+    let mut world = World::placed().await;
+    world.steps_are_done(4).await;
+    let mut open = world.saga().open_commands().map(|sent| sent.id);
+    let (first, second) = (open.next().unwrap(), open.next().unwrap());
+    drop(open);
+    let no = refused("hold-gone", "there is no such hold");
+    for (command, answer) in [(first, no), (second, Answer::Done)] {
+        world.wait(1);
+        let position = Position::dense(9);
+        world
+            .hear(Input::Answer {
+                command,
+                answer,
+                position,
+            })
+            .await;
+    }
+    let why = world.why().await;
+    assert_eq!(
+        how_a_retry_helps(&why),
+        "helps only once what refused it is mended: it said that asking again cannot help"
+    );
+}
+
+#[tokio::test]
+async fn the_example_of_the_api_is_what_is_told() {
+    let world = World::placed_with(&[("tea-1", 2)]).await;
+    let mut example: serde_json::Value = serde_json::from_str(http::WHY).unwrap();
+    let ids = [("saga_id", world.saga().saga()), ("order_id", ORDER.0)];
+    let mut why = serde_json::to_string(&world.why().await).unwrap();
+    for (name, id) in ids {
+        why = why.replace(&id.to_string(), example[name].as_str().unwrap());
+    }
+    let mut why: serde_json::Value = serde_json::from_str(&why).unwrap();
+    // Of the text the example has the beginning.
+    let text = why["text"].take();
+    let begins = example["text"].take();
+    assert!(text.as_str().unwrap().starts_with(begins.as_str().unwrap()));
+    for told in [&mut why, &mut example] {
+        for line in told["lines"].as_array_mut().unwrap() {
+            line["position"].take();
+        }
+    }
+    assert_eq!(why, example);
 }
