@@ -22,14 +22,25 @@ fn the_page_shows_the_aggregate_and_the_saga_from_the_first_line_to_the_last() {
     assert_eq!(blocks("gift").concat(), lines(GIFT));
 }
 
+/// Without the indentation that all of them have.
+fn dedented<'a>(lines: &[&'a str]) -> Vec<&'a str> {
+    let indent = |line: &&str| line.len() - line.trim_start().len();
+    let common = lines.iter().filter(|line| !line.is_empty()).map(indent).min().unwrap_or(0);
+    lines.iter().map(|line| line.get(common..).unwrap_or_default()).collect()
+}
+
 #[test]
 fn what_the_page_shows_of_running_them_runs() {
-    let trimmed = |lines: Vec<&'static str>| lines.into_iter().map(str::trim).collect::<Vec<_>>();
-    let running = trimmed(lines(RUNNING));
-    let blocks = blocks("running");
+    let running: Vec<&str> = RUNNING.lines().collect();
+    let blocks = PAGE.split("```rust running\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty());
-    for block in blocks.into_iter().map(trimmed) {
-        assert!(running.windows(block.len()).any(|part| part == block), "{block:#?}");
+    for block in blocks {
+        // Line by line, as it is indented there but for what all of it is.
+        let block: Vec<&str> = block.lines().collect();
+        let is_there = running.windows(block.len()).any(|part| dedented(part) == block);
+        let ends = [block.first(), block.last()];
+        assert!(is_there && !ends.contains(&Some(&"")), "{block:#?}");
     }
 }
 
