@@ -42,7 +42,7 @@ fn layer(folder: &str) -> Layer {
     match folder.split('/').next().unwrap() {
         "domain" => Layer::Domain,
         "platform" => Layer::Platform,
-        "bench" => Layer::Tool,
+        "bench" | "infra" => Layer::Tool,
         "cli" | "examples" => Layer::Binary,
         _ => Layer::Service,
     }

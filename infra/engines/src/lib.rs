@@ -1,0 +1,49 @@
+//! Real servers of the distributed engines, started by tests where there is no Docker engine.
+//!
+//! ```text
+//! infra/engines/prepare.sh ──▶ programs, once a machine
+//!                                  │
+//! test ── kafka(), ferretdb(), postgres() ──▶ Engine: a process of its own, on a port and a
+//!                                             folder of its own, gone with the test process
+//! ```
+//!
+//! An [`Engine`] can be killed, restarted and stopped for a while, as machines do it. Where its
+//! programs are not to be had the test is skipped, loudly; in CI nothing is skipped.
+
+mod engine;
+mod ferretdb;
+mod kafka;
+mod postgres;
+mod programs;
+
+pub use engine::{Engine, Error};
+
+/// A broker of Apache Kafka, one node, which creates no topic by itself. Its
+/// [`Engine::address`] is a bootstrap server.
+///
+/// # Panics
+/// In CI where there are no programs for it, anywhere where it does not start.
+#[must_use]
+pub fn kafka() -> Option<Engine> {
+    programs::start("kafka", kafka::start)
+}
+
+/// A server of MongoDB's protocol: `FerretDB` on `SQLite`. Its [`Engine::address`] is a URL
+/// `mongodb://…` without a database.
+///
+/// # Panics
+/// In CI where there are no programs for it, anywhere where it does not start.
+#[must_use]
+pub fn ferretdb() -> Option<Engine> {
+    programs::start("ferretdb", ferretdb::start)
+}
+
+/// A server of `PostgreSQL`. Its [`Engine::address`] is a URL `postgres://…` of its superuser
+/// and the database `postgres`.
+///
+/// # Panics
+/// In CI where there are no programs for it, anywhere where it does not start.
+#[must_use]
+pub fn postgres() -> Option<Engine> {
+    programs::start("postgres", postgres::start)
+}
