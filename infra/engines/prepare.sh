@@ -7,6 +7,8 @@
 # protocol, from the Go module proxy (needs Go), PostgreSQL from Debian's packages where it is not
 # installed yet (needs root). They go into $RECOURSE_ENGINES, else recourse/engines in the user's
 # cache folder. Exits with 1 where one of them cannot be had, and says why.
+# Engines are called by their names.
+# shellcheck disable=SC2317
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 into=${RECOURSE_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/recourse/engines}
