@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use recourse_aggregates::{Order, Payment, Product, Stock};
 use recourse_cqrs::{Aggregate, COMMAND_REFUSED};
 use recourse_event_store::{StreamName, typed};
@@ -17,7 +17,7 @@ use recourse_saga::State as Saga;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::replay::Line;
+use crate::{arguments::Usage, replay::Line};
 
 /// A stream's state at a position.
 #[derive(Debug, Serialize)]
@@ -28,6 +28,25 @@ pub(crate) struct AsOf {
     /// Where that event stands.
     position: String,
     state: Value,
+}
+
+/// Whether there is somebody here who knows how to fold a stream.
+pub(crate) fn is_known(stream: &str) -> Result<(), Usage> {
+    let category = stream
+        .split_once('-')
+        .map_or(stream, |(category, _)| category);
+    match category {
+        Product::CATEGORY | Stock::CATEGORY | Order::CATEGORY | Payment::CATEGORY | "saga" => {
+            Ok(())
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+fn unknown(category: &str) -> Usage {
+    Usage::new(format!(
+        "`{category}` is no kind of aggregate: there are product, stock, order, payment and saga"
+    ))
 }
 
 /// Folds a stream from its first event; what of it is left out of `lines` is left out here.
@@ -45,9 +64,7 @@ pub(crate) fn fold(stream: &str, lines: &[Line]) -> anyhow::Result<AsOf> {
         Order::CATEGORY => aggregate::<Order>(lines)?,
         Payment::CATEGORY => aggregate::<Payment>(lines)?,
         "saga" => saga(&name, lines)?,
-        other => bail!(
-            "`{other}` is no kind of aggregate: there are product, stock, order, payment and saga"
-        ),
+        other => return Err(unknown(other).into()),
     };
     Ok(AsOf {
         stream: name,

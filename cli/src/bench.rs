@@ -20,13 +20,19 @@ use recourse_service::{Clock, clock::SystemClock};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::{command, folder::Reading, system::Places, up};
+use crate::{
+    arguments::{self, Usage},
+    command,
+    folder::Reading,
+    system::Places,
+    up,
+};
 
 /// Drive orders over HTTP, or in process, measure, then verify.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The server; without one, a server of its own is started on a fresh data folder.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     url: Option<String>,
     /// Everything in this process, without sockets: requests are function calls. Its processor
     /// time and memory are then the server's and the client's together.
@@ -77,10 +83,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MS", default_value_t = 2_000)]
     warm_up_ms: u32,
     /// How many products there are.
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 100,
+        value_parser = value_parser!(u32).range(1..=1_000_000)
+    )]
     skus: u32,
-    /// Orders have one to this many lines.
-    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    /// Orders have one to this many lines, of as many products.
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1,
+        value_parser = value_parser!(u32).range(1..=100)
+    )]
     max_lines: u32,
     /// Which orders.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -101,6 +117,12 @@ const MAX_IN_FLIGHT: u32 = 2_000;
 
 /// Runs it. `places` are where the services run that are in this process, where that is asked for.
 pub(crate) async fn run(options: Options, places: Option<Places>) -> anyhow::Result<ExitCode> {
+    if options.max_lines > options.skus {
+        return Err(Usage::new(
+            "--max-lines is at most --skus: no product stands in an order twice",
+        )
+        .into());
+    }
     let own = tempfile::tempdir().context("cannot make a folder for the server")?;
     if let Some(url) = &options.url {
         let target = Target::Running {

@@ -11,7 +11,7 @@ use recourse_bench::{
 };
 use recourse_service::{Clock, clock::SystemClock};
 
-use crate::command;
+use crate::{arguments, command};
 
 /// Watch many sagas at once and measure how soon watchers hear of what happens.
 #[derive(Clone, Debug, Args)]
@@ -19,11 +19,16 @@ use crate::command;
 #[group(skip)]
 pub(crate) struct BenchWatch {
     /// The server; without one, a server of its own is started on a fresh data folder.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = arguments::url)]
     url: Option<String>,
     /// Watchers of one saga each.
-    #[arg(long, value_name = "COUNT", default_value_t = 1_950)]
-    sagas: usize,
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1_950,
+        value_parser = value_parser!(u16).range(1..)
+    )]
+    sagas: u16,
     /// Watchers of everything.
     #[arg(
         long,
@@ -33,10 +38,20 @@ pub(crate) struct BenchWatch {
     )]
     all: u16,
     /// Events a second in all, about.
-    #[arg(long, value_name = "EVENTS_PER_S", default_value_t = 100)]
+    #[arg(
+        long,
+        value_name = "EVENTS_PER_S",
+        default_value_t = 100,
+        value_parser = value_parser!(u32).range(1..)
+    )]
     events: u32,
     /// How long is measured, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 30_000,
+        value_parser = value_parser!(u32).range(1..)
+    )]
     duration_ms: u32,
     /// Print JSON.
     #[arg(long)]
@@ -61,7 +76,7 @@ pub(crate) async fn run(options: BenchWatch) -> anyhow::Result<ExitCode> {
     let report = watch::run(watch::Options {
         url: options.url.or(of_server).unwrap_or_default(),
         name: format!("watch-{}", now().timestamp_millis()),
-        saga_watchers: options.sagas,
+        saga_watchers: options.sagas.into(),
         log_watchers: options.all.into(),
         events_per_s: options.events,
         duration_ms: options.duration_ms,

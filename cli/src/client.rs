@@ -6,6 +6,8 @@ use clap::Args;
 use recourse_bench::http::{self, Address, Answer, Connection};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use crate::arguments;
+
 /// Longer than a server lets any request wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -13,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Server {
     /// The server.
-    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL)]
+    #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL, value_parser = arguments::url)]
     pub(crate) url: String,
 }
 

@@ -7,8 +7,8 @@ use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
 use crate::{
-    backup, bench, bench_watch, descriptors, manual, output, projections, replay, sagas, schemas,
-    system::Places, threads::Threads, up, verify, watch, why,
+    arguments::Usage, backup, bench, bench_watch, descriptors, manual, output, projections, replay,
+    sagas, schemas, system::Places, threads::Threads, up, verify, watch, why,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -130,11 +130,17 @@ pub fn usage(error: &options::Error) -> ExitCode {
 }
 
 /// Prints why a command failed, down to the first cause. That nobody reads the output any more
-/// is no failure.
+/// is no failure, and wrong arguments have an exit code of their own.
 #[must_use]
 pub fn failed(error: &anyhow::Error) -> ExitCode {
     if error.is::<output::Closed>() {
         return ExitCode::SUCCESS;
+    }
+    if let Some(wrong) = error.downcast_ref::<Usage>() {
+        tell(&format!(
+            "error: {wrong}\n\nFor more information, try '--help'.\n"
+        ));
+        return ExitCode::from(USAGE);
     }
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {

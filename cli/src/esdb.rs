@@ -9,7 +9,7 @@ use recourse_event_store::{EventStore, RecordedEvent, StreamName};
 use recourse_schema::Redactor;
 use tokio_util::sync::CancellationToken;
 
-use crate::{running::Running, types};
+use crate::{arguments::Usage, running::Running, types};
 
 /// What comes before the first dash of our streams, and before the first dot of our events'
 /// types: services follow the log by either, and would stop at an event that is not theirs.
@@ -41,11 +41,11 @@ impl Options {
     ///
     /// # Errors
     /// Where others would be served and nobody said so.
-    pub(crate) fn validate(&self, gateway: &recourse_gateway::Options) -> anyhow::Result<()> {
-        if let Some(options) = self.server(gateway) {
-            options.validate()?;
+    pub(crate) fn validate(&self, gateway: &recourse_gateway::Options) -> Result<(), Usage> {
+        match self.server(gateway) {
+            Some(options) => options.validate().map_err(Usage::new),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn server(&self, gateway: &recourse_gateway::Options) -> Option<recourse_esdb_server::Options> {

@@ -9,6 +9,7 @@
 //! [`system`] composes the same service libraries that run one a process elsewhere; which
 //! engines they stand on is handed in.
 
+mod arguments;
 mod as_of;
 mod backup;
 mod bench;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StreamName, Visibility, embedded,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    as_of,
+    arguments, as_of,
     client::{self, Client, escaped},
     folder::Layout,
     output, types,
@@ -24,18 +24,19 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Only this stream: `order-…`.
-    #[arg(long, value_name = "STREAM")]
+    #[arg(long, value_name = "STREAM", value_parser = arguments::stream)]
     stream: Option<String>,
     /// After this position.
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = arguments::position)]
     from: Option<String>,
     /// Up to this position, and it too.
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = arguments::position)]
     to: Option<String>,
     /// Print what the stream's aggregate was once this position was written, as JSON.
     #[arg(
         long,
         value_name = "POSITION",
+        value_parser = arguments::position,
         requires = "stream",
         conflicts_with_all = ["from", "to", "types"]
     )]
@@ -44,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     types: Vec<String>,
     /// The server; the one of this machine unless there is a data folder.
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    #[arg(long, value_name = "URL", conflicts_with = "data", value_parser = arguments::url)]
     url: Option<String>,
     /// A data folder instead of a server. One may have it open.
     #[arg(long, value_name = "DIR")]
@@ -82,6 +83,7 @@ const BATCH: usize = 200;
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     match (&options.stream, &options.as_of) {
         (Some(stream), Some(_)) => {
+            as_of::is_known(stream)?;
             let mut lines = Vec::new();
             each(&options, &mut |line| {
                 lines.push(line);
@@ -145,13 +147,9 @@ impl Range {
     }
 }
 
-/// The place in a token that a server gave: `17-9f3a2c41`, or the number alone.
+/// The place in a token that was checked before, or that a server gave.
 fn number(token: &str) -> anyhow::Result<Position> {
-    let place = token.split_once('-').map_or(token, |(place, _)| place);
-    match place.parse() {
-        Ok(position) => Ok(position),
-        Err(_) => bail!("`{token}` is not a position"),
-    }
+    arguments::number(token).with_context(|| format!("`{token}` is not a position"))
 }
 
 async fn from_server(options: &Options, mut client: Client, sink: Sink<'_>) -> anyhow::Result<()> {

@@ -2,12 +2,14 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
 use recourse_saga::{Part, Status, StepView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
+    arguments,
     client::{Client, Server, escaped},
     command,
 };
@@ -31,7 +33,7 @@ enum What {
     /// One saga, step by step.
     Show {
         /// Its id.
-        saga: String,
+        saga: Uuid,
     },
     /// Let it stand still: it records answers and sends nothing.
     Pause(Act),
@@ -71,7 +73,7 @@ enum What {
 #[derive(Clone, Debug, Args)]
 struct List {
     /// Only those that stand so: `running`, `needs_attention`, …
-    #[arg(long)]
+    #[arg(long, value_parser = status)]
     status: Option<String>,
     /// Only those of this definition.
     #[arg(long)]
@@ -80,7 +82,7 @@ struct List {
     #[arg(long, value_name = "MS")]
     older_than_ms: Option<u64>,
     /// How many at most.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=200))]
     limit: u32,
 }
 
@@ -88,9 +90,9 @@ struct List {
 #[derive(Clone, Debug, Args)]
 struct Act {
     /// The saga's id.
-    saga: String,
+    saga: Uuid,
     /// Why, kept with what is done.
-    #[arg(long)]
+    #[arg(long, value_parser = arguments::reason)]
     reason: String,
     /// Only say what it would do.
     #[arg(long)]
@@ -143,7 +145,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let json = options.json;
     match &options.what {
         What::List(list) => show_list(&mut client, list, json).await?,
-        What::Show { saga } => show_one(&mut client, saga, json).await?,
+        What::Show { saga } => show_one(&mut client, *saga, json).await?,
         What::Pause(act) => do_it(&mut client, &Body::new("pause", act), act, json).await?,
         What::Resume(act) => do_it(&mut client, &Body::new("resume", act), act, json).await?,
         What::Compensate(act) => {
@@ -175,8 +177,17 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn target(saga: &str) -> String {
-    format!("/v1/sagas/{}", escaped(saga))
+/// How a saga can stand, as the server calls it.
+fn status(text: &str) -> Result<String, String> {
+    use serde::de::{IntoDeserializer, value::Error};
+    match Status::deserialize(IntoDeserializer::<Error>::into_deserializer(text)) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn target(saga: Uuid) -> String {
+    format!("/v1/sagas/{saga}")
 }
 
 /// A saga, as far as a line or a page shows it.
@@ -230,7 +241,7 @@ async fn show_list(client: &mut Client, list: &List, json: bool) -> anyhow::Resu
     command::print(&all, &text, json)
 }
 
-async fn show_one(client: &mut Client, saga: &str, json: bool) -> anyhow::Result<()> {
+async fn show_one(client: &mut Client, saga: Uuid, json: bool) -> anyhow::Result<()> {
     let answer = client.send("GET", &target(saga), &[], Vec::new()).await?;
     let all: Value = client.read(&answer)?;
     command::print(&all, &page(&Saga::deserialize(&all)?, tag(&answer))?, json)
@@ -283,7 +294,7 @@ fn page(saga: &Saga, tag: Option<&str>) -> Result<String, std::fmt::Error> {
 }
 
 async fn do_it(client: &mut Client, body: &Body<'_>, act: &Act, json: bool) -> anyhow::Result<()> {
-    let address = target(&act.saga);
+    let address = target(act.saga);
     let action = body.action;
     let body = serde_json::to_vec(body)?;
     let tag_now = match &act.if_match {

@@ -25,6 +25,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::Usage;
+
 const MIB: u64 = 1024 * 1024;
 const HOUR_MS: u64 = 3_600_000;
 /// The times over which growth is shown.
@@ -61,11 +63,12 @@ pub(crate) enum Level {
 impl Options {
     /// # Errors
     /// Where the thresholds contradict each other.
-    pub(crate) fn validate(self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.disk_low_warn_mib >= self.disk_low_refuse_mib,
-            "--disk-low-warn-mib is at least --disk-low-refuse-mib: the warning comes first"
-        );
+    pub(crate) fn validate(self) -> Result<(), Usage> {
+        if self.disk_low_warn_mib < self.disk_low_refuse_mib {
+            return Err(Usage::new(
+                "--disk-low-warn-mib is at least --disk-low-refuse-mib: the warning comes first",
+            ));
+        }
         Ok(())
     }
 

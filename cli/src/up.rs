@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser};
+use clap::{Args, Parser, value_parser};
 use futures::FutureExt;
 use recourse_event_store::embedded;
 use recourse_gateway::{Bound, Gateway};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "distributed")]
 use crate::esdb;
 use crate::{
+    arguments::{self, Usage},
     demo,
     folder::Layout,
     metrics,
@@ -38,7 +39,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     gateway: recourse_gateway::Options,
     /// How many of the payment provider's answers fail in some way, 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = arguments::share)]
     psp_fault_rate: f64,
     /// What those faults are drawn from.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
@@ -55,11 +56,32 @@ pub(crate) struct Options {
     #[command(flatten)]
     esdb: esdb::Options,
     /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 10_000,
+        value_parser = value_parser!(u64).range(1..)
+    )]
     step_timeout_ms: u64,
     /// How long a saga may take before it needs attention, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 60_000)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 60_000,
+        value_parser = value_parser!(u64).range(1..)
+    )]
     saga_deadline_ms: u64,
+}
+
+impl Options {
+    /// Whether they go together.
+    fn validate(&self) -> Result<(), Usage> {
+        self.gateway.validate().map_err(Usage::new)?;
+        self.storage.validate()?;
+        #[cfg(feature = "distributed")]
+        self.esdb.validate(&self.gateway)?;
+        Ok(())
+    }
 }
 
 /// Serves until a signal asks it to stop.
@@ -68,10 +90,7 @@ pub(crate) struct Options {
 /// Where it cannot start, or cannot go on: the exit code says so.
 pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> {
     // Before anything is made on disk.
-    options.gateway.validate()?;
-    options.storage.validate()?;
-    #[cfg(feature = "distributed")]
-    options.esdb.validate(&options.gateway)?;
+    options.validate()?;
     let store = open(&options)?;
     let drain = Duration::from_millis(options.gateway.drain_timeout_ms.saturating_mul(2));
     let stop = CancellationToken::new();

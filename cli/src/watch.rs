@@ -17,7 +17,7 @@ use recourse_bench::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::{client, output};
+use crate::{arguments, client, output};
 
 /// A server that says nothing for so long, not even that there is nothing, is gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     server: client::Server,
     /// Where to begin: a position, `start` or `end`. One saga is told from its start, all of
     /// them from now on.
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = arguments::place)]
     from: Option<String>,
     /// Print JSON, a line a change.
     #[arg(long)]

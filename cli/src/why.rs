@@ -13,6 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    arguments,
     client::{self, Client},
     command,
     folder::Layout,
@@ -26,7 +27,7 @@ pub(crate) struct Options {
     #[arg(value_name = "ORDER|SAGA", value_parser = id)]
     id: Uuid,
     /// The server; the one of this machine unless there is a data folder.
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    #[arg(long, value_name = "URL", conflicts_with = "data", value_parser = arguments::url)]
     url: Option<String>,
     /// A data folder instead of a server. One may have it open.
     #[arg(long, value_name = "DIR")]

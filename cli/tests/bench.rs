@@ -58,10 +58,21 @@ fn what_cannot_be_measured_is_wrong_use() {
         ["bench", "--rate", "0"],
         ["bench", "--failing", "101"],
         ["bench", "--duration-ms", "0"],
+        ["bench", "--skus", "0"],
+        ["bench", "--max-lines", "0"],
+        ["bench", "--max-lines", "101"],
+        ["bench", "--url", "ftp://x"],
         ["bench-watch", "--all", "0"],
+        ["bench-watch", "--sagas", "0"],
+        ["bench-watch", "--events", "0"],
+        ["bench-watch", "--duration-ms", "0"],
+        ["bench-watch", "--url", "127.0.0.1"],
     ] {
         let mut bench = Command::new(env!("CARGO_BIN_EXE_recourse"));
         let refused = bench.args(args).output().unwrap();
         assert_eq!(refused.status.code(), Some(2), "{args:?}");
     }
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_recourse"));
+    let refused = bench.args(["bench", "--skus", "2", "--max-lines", "3"]);
+    assert_eq!(refused.output().unwrap().status.code(), Some(2));
 }

@@ -149,7 +149,7 @@ fn thresholds_that_contradict_each_other_are_refused() {
         "2",
     ];
     let refused = run(&args, &folder.path().join("data"));
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("the warning comes first"), "{said}");
 }

@@ -41,7 +41,7 @@ fn an_address_that_others_can_reach_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0"] {
         let refused = run(&["up", "--listen", address], &folder.path().join("data"));
-        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(refused.status.code(), Some(2));
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(
             said.contains("can be reached from other machines"),
@@ -99,6 +99,82 @@ fn wrong_usage_is_told_apart_from_failure() {
     }
     let output = recourse().arg("--help").output().unwrap();
     assert!(output.status.success() && !output.stdout.is_empty());
+}
+
+#[test]
+fn values_that_no_command_can_use_are_wrong_usage_and_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, said) in [
+        (
+            "up --max-connections 0",
+            "--max-connections must be at least 1",
+        ),
+        (
+            "up --max-body-bytes 0",
+            "--max-body-bytes must be at least 1",
+        ),
+        (
+            "up --watch-keep-alive-ms 0",
+            "--watch-keep-alive-ms must be",
+        ),
+        (
+            "up --request-timeout-ms 1000",
+            "must be longer than --max-wait-s",
+        ),
+        ("up --listen 0.0.0.0:0", "--insecure-listen"),
+        (
+            "up --disk-low-warn-mib 1 --disk-low-refuse-mib 2",
+            "the warning comes first",
+        ),
+        ("up --psp-fault-rate 1.5", "a number from 0 to 1"),
+        ("up --psp-fault-rate NaN", "a number from 0 to 1"),
+        ("up --step-timeout-ms 0", "--step-timeout-ms"),
+        ("up --saga-deadline-ms 0", "--saga-deadline-ms"),
+        ("up --demo --demo-rate 0", "orders a second"),
+        ("--log =x= up", "--log"),
+        ("bench --skus 0", "--skus"),
+        ("bench --max-lines 0", "--max-lines"),
+        (
+            "bench --skus 2 --max-lines 3",
+            "--max-lines is at most --skus",
+        ),
+        ("sagas list --url https://x", "http://host:port"),
+        ("sagas list --status stuck", "needs_attention"),
+        ("sagas list --limit 0", "--limit"),
+        ("sagas show saga-1", "<SAGA>"),
+        (
+            "sagas pause 33ac2783-7d92-55f3-a7c1-e0824ced933a --reason  ",
+            "--reason",
+        ),
+        ("projections list --url x", "http://host:port"),
+        ("watch --from here", "start, end or a position"),
+        ("watch --url x", "http://host:port"),
+        ("why order-1", "<ORDER|SAGA>"),
+        (
+            "why --url x 33ac2783-7d92-55f3-a7c1-e0824ced933a",
+            "http://host:port",
+        ),
+        ("replay --from here", "a position is"),
+        ("replay --to here", "a position is"),
+        ("replay --stream order", "a stream name is"),
+        (
+            "replay --stream invoice-1 --as-of 1",
+            "no kind of aggregate",
+        ),
+        ("replay --as-of 1", "--stream"),
+    ] {
+        let mut command = recourse();
+        let output = command.args(line.split(' ')).current_dir(&folder).output();
+        let output = output.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {error}");
+        assert!(error.contains(said), "{line}: {error}");
+        let is_told = error.lines().any(|line| line.starts_with("error: "));
+        assert!(is_told, "{line}: {error}");
+        assert!(output.stdout.is_empty(), "{line}");
+    }
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -12,11 +12,22 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 pub struct Options {
     /// Which log lines to write, in the form of the crate tracing's filters: `info`,
     /// `recourse_gateway=debug,warn`.
-    #[arg(long, default_value = "info", global = true, value_name = "FILTER")]
+    #[arg(
+        long,
+        default_value = "info",
+        global = true,
+        value_name = "FILTER",
+        value_parser = filter
+    )]
     pub log: String,
     /// The form of a log line.
     #[arg(long, value_enum, default_value_t, global = true, value_name = "FORM")]
     pub log_format: Format,
+}
+
+/// A filter that can be read.
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
 }
 
 /// The form of a log line.
