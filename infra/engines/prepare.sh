@@ -13,6 +13,8 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 into=${RECOURSE_ENGINES:-${XDG_CACHE_HOME:-$HOME/.cache}/recourse/engines}
 mkdir -p "$into"
+# Where Go's own installer puts it, which not every shell looks through.
+PATH=$PATH:/usr/local/go/bin
 
 needs() { # ENGINE PROGRAM…
     local engine=$1 program
