@@ -20,6 +20,7 @@ use uuid::Uuid;
 pub const IN_FLIGHT: Collection = Collection {
     name: "sagas_in_flight",
     version: 1,
+    generation: 0,
     indexes: &[],
     newest_first_by: None,
 };

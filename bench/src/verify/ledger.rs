@@ -266,6 +266,7 @@ impl BookView {
         let book = Book {
             name: "ledger",
             version: 1,
+            generation: 0,
         };
         Self {
             book,

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use recourse_event_store::{Position, StreamName};
 use uuid::Uuid;
 
-use crate::Checkpoint;
+use crate::{Checkpoint, documents};
 
 /// A book, as data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,23 @@ pub struct Book {
     pub name: &'static str,
     /// Another version is another book beside this one, filled from the first event.
     pub version: u32,
+    /// Another generation is another book beside this one too, of the same version: see
+    /// [`Collection::generation`](crate::documents::Collection::generation).
+    pub generation: u32,
 }
 
 impl Book {
-    /// The name that it has in a database: `ledger_v1`.
+    /// The same in another generation.
+    #[must_use]
+    pub fn in_generation(self, generation: u32) -> Self {
+        Self { generation, ..self }
+    }
+
+    /// The name that it has in a database: `ledger_v1`, and `ledger_v1_g2` in another generation
+    /// than the first.
     #[must_use]
     pub fn table(&self) -> String {
-        format!("{}_v{}", self.name, self.version)
+        documents::table(self.name, self.version, self.generation)
     }
 }
 
@@ -193,6 +203,14 @@ pub trait Books: Send + Sync + 'static {
         book: &Book,
         visit: &mut (dyn FnMut(Booked) + Send),
     ) -> Result<Contents, Error>;
+
+    /// Removes the book, its entries, balances and checkpoint: it is then one that was never
+    /// written. No harm where it is that already. Whoever still fills it finds that the checkpoint
+    /// has moved.
+    ///
+    /// # Errors
+    /// Where it cannot be removed; part of it may be, and another call removes the rest.
+    async fn discard(&self, book: &Book) -> Result<(), Error>;
 }
 
 /// Why postings are not those of an entry.

@@ -17,6 +17,9 @@ pub struct Collection {
     pub name: &'static str,
     /// Another version is another collection beside this one, filled from the first event.
     pub version: u32,
+    /// Another generation is another collection beside this one too, of the same version: a
+    /// view that is rebuilt fills it while this one is asked. The first is 0.
+    pub generation: u32,
     /// By what documents are found, the id aside.
     pub indexes: &'static [Index],
     /// The index of [`Kind::Time`] that [`Order::NewestFirst`] goes by; none where documents
@@ -253,13 +256,36 @@ pub trait Documents: Send + Sync + 'static {
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
     ) -> Result<Option<Checkpoint>, Error>;
+
+    /// Removes the collection, its documents and its checkpoint: it is then one that was never
+    /// written. No harm where it is that already. Whoever still fills it finds that the checkpoint
+    /// has moved.
+    ///
+    /// # Errors
+    /// Where it cannot be removed; part of it may be, and another call removes the rest.
+    async fn discard(&self, collection: &Collection) -> Result<(), Error>;
+}
+
+/// What a generation of a view is called in a database.
+pub(crate) fn table(name: &str, version: u32, generation: u32) -> String {
+    match generation {
+        0 => format!("{name}_v{version}"),
+        _ => format!("{name}_v{version}_g{generation}"),
+    }
 }
 
 impl Collection {
-    /// The name that it has in a database: `orders_v1`.
+    /// The same in another generation.
+    #[must_use]
+    pub fn in_generation(self, generation: u32) -> Self {
+        Self { generation, ..self }
+    }
+
+    /// The name that it has in a database: `orders_v1`, and `orders_v1_g2` in another generation
+    /// than the first.
     #[must_use]
     pub fn table(&self) -> String {
-        format!("{}_v{}", self.name, self.version)
+        table(self.name, self.version, self.generation)
     }
 
     /// The place among the indexes of the one that a filter goes by.

@@ -264,6 +264,7 @@ mod tests {
     const SAMPLE: Collection = Collection {
         name: "sample",
         version: 1,
+        generation: 0,
         indexes: &[
             Index {
                 path: "status",

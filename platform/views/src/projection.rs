@@ -53,12 +53,13 @@ pub trait Projection: Send + Sync + 'static {
         event: &RecordedEvent,
     ) -> Result<Option<Self::Row>, ProjectionError>;
 
-    /// Where the rows are kept.
+    /// Where the rows of the first generation are kept.
     #[must_use]
     fn collection() -> Collection {
         Collection {
             name: Self::NAME,
             version: Self::VERSION,
+            generation: 0,
             indexes: Self::INDEXES,
             newest_first_by: Self::NEWEST_FIRST_BY,
         }

@@ -345,4 +345,8 @@ impl Documents for Rows {
     ) -> Result<Option<Checkpoint>, Error> {
         self.inner.scan(collection, visit).await
     }
+
+    async fn discard(&self, collection: &Collection) -> Result<(), Error> {
+        self.inner.discard(collection).await
+    }
 }

@@ -13,6 +13,7 @@ use crate::{
 pub(crate) const SAMPLE: Book = Book {
     name: "sample",
     version: 1,
+    generation: 0,
 };
 
 fn at(number: u64) -> DateTime<Utc> {
@@ -55,6 +56,8 @@ where
     many_entries_are_one_commit(&new().await).await;
     entries_are_found_newest_first_by_account_and_by_what_they_belong_to(&new().await).await;
     versions_are_beside_each_other(&new().await).await;
+    generations_are_beside_each_other(&new().await).await;
+    a_discarded_book_was_never_written(&new().await).await;
 }
 
 async fn whole(books: &dyn Books) -> (Vec<Booked>, Contents) {
@@ -354,4 +357,67 @@ async fn versions_are_beside_each_other(books: &dyn Books) {
     assert_eq!(books.balances(&next_version).await.unwrap(), vec![]);
     let at = books.checkpoint(&next_version).await.unwrap();
     assert_eq!(at, Some(checkpoint(9)));
+}
+
+async fn generations_are_beside_each_other(books: &dyn Books) {
+    let other = SAMPLE.in_generation(3);
+    assert_ne!(other.table(), SAMPLE.table());
+    let (one, nine) = (checkpoint(1), checkpoint(9));
+    let first = || vec![entry(1, 7, &MOVES_5)];
+    books.commit(&SAMPLE, None, &one, first()).await.unwrap();
+    books.commit(&other, None, &one, first()).await.unwrap();
+    let more = vec![entry(9, 8, &MOVES_5)];
+    let commit = books.commit(&other, Some(&one), &nine, more);
+    commit.await.unwrap();
+    assert_eq!(books.checkpoint(&SAMPLE).await.unwrap(), Some(one));
+    assert_eq!(books.checkpoint(&other).await.unwrap(), Some(nine));
+    let query = Query {
+        limit: 10,
+        ..Query::default()
+    };
+    for (book, entries) in [(&SAMPLE, 1_u64), (&other, 2)] {
+        let found = books.entries(book, &query).await.unwrap();
+        let numbers: Vec<_> = found.iter().map(|booked| booked.number).collect();
+        assert_eq!(numbers, (1..=entries).rev().collect::<Vec<_>>());
+        let moved = i64::try_from(entries).unwrap() * 5;
+        let balances = [
+            balance("clearing", "EUR", moved),
+            balance("revenue", "EUR", -moved),
+        ];
+        assert_eq!(books.balances(book).await.unwrap(), balances);
+    }
+}
+
+async fn a_discarded_book_was_never_written(books: &dyn Books) {
+    let other = SAMPLE.in_generation(1);
+    // No harm in what was never there.
+    books.discard(&other).await.unwrap();
+    let (one, two) = (checkpoint(1), checkpoint(2));
+    let first = || vec![entry(1, 7, &MOVES_5)];
+    books.commit(&SAMPLE, None, &one, first()).await.unwrap();
+    books.commit(&other, None, &one, first()).await.unwrap();
+    for _ in 0..2 {
+        books.discard(&other).await.unwrap();
+        assert_eq!(books.checkpoint(&other).await.unwrap(), None);
+        assert_eq!(books.balances(&other).await.unwrap(), vec![]);
+        let mut seen = 0;
+        let scanned = books.scan(&other, &mut |_| seen += 1).await.unwrap();
+        assert_eq!((scanned, seen), (Contents::default(), 0));
+    }
+    // Who still fills it is told, and does not make it again.
+    let late = books.commit(&other, Some(&one), &two, vec![entry(2, 7, &MOVES_5)]);
+    assert!(matches!(late.await, Err(Error::Moved { .. })));
+    assert_eq!(books.checkpoint(&other).await.unwrap(), None);
+    // The one beside it is as it was.
+    assert_eq!(whole(books).await.0.len(), 1);
+    // It can be filled again, from the beginning and number 1.
+    let again = vec![entry(2, 8, &MOVES_5)];
+    books.commit(&other, None, &two, again).await.unwrap();
+    let mut numbers = Vec::new();
+    let contents = books
+        .scan(&other, &mut |booked| numbers.push(booked.number))
+        .await
+        .unwrap();
+    assert_eq!(contents.checkpoint, Some(two));
+    assert_eq!(numbers, [1]);
 }

@@ -16,6 +16,7 @@ use crate::{
 pub(crate) const SAMPLE: Collection = Collection {
     name: "sample",
     version: 1,
+    generation: 0,
     indexes: &[
         Index {
             path: "placed_at",
@@ -60,6 +61,8 @@ where
     nothing_is_written_where_one_write_is_damaged(&new().await).await;
     many_writes_are_one_commit(&new().await).await;
     versions_are_beside_each_other(&new().await).await;
+    generations_are_beside_each_other(&new().await).await;
+    a_discarded_collection_was_never_written(&new().await).await;
     pages_go_newest_first(&new().await).await;
     pages_go_by_id(&new().await).await;
     filters_hold(&new().await).await;
@@ -384,4 +387,69 @@ async fn what_has_no_index_is_refused(documents: &dyn Documents) {
             Err(Error::NotIndexed { path: named, .. }) if named == path
         ));
     }
+}
+
+async fn generations_are_beside_each_other(documents: &dyn Documents) {
+    let other = SAMPLE.in_generation(3);
+    assert_ne!(other.table(), SAMPLE.table());
+    let row = |available| put("a", "2026-01-01T00:00:00Z", "running", available);
+    let (one, nine) = (checkpoint(1), checkpoint(9));
+    for (collection, available) in [(&SAMPLE, 1), (&other, 2)] {
+        let commit = documents.commit(collection, None, &one, vec![row(available)]);
+        commit.await.unwrap();
+    }
+    let commit = documents.commit(&other, Some(&one), &nine, vec![]);
+    commit.await.unwrap();
+    assert_eq!(documents.checkpoint(&SAMPLE).await.unwrap(), Some(one));
+    assert_eq!(documents.checkpoint(&other).await.unwrap(), Some(nine));
+    for (collection, available) in [(&SAMPLE, 1), (&other, 2)] {
+        let query = Query {
+            filters: vec![Filter {
+                path: "available",
+                comparison: Comparison::Equal,
+                value: available.into(),
+            }],
+            order: Order::NewestFirst,
+            after: None,
+            limit: 10,
+        };
+        let found = documents.query(collection, &query).await.unwrap();
+        assert_eq!(found.documents.len(), 1);
+        let loaded = documents.load(collection, &["a".into()]).await.unwrap();
+        assert_eq!(found.documents, loaded);
+    }
+}
+
+async fn a_discarded_collection_was_never_written(documents: &dyn Documents) {
+    let other = SAMPLE.in_generation(1);
+    // No harm in what was never there.
+    documents.discard(&other).await.unwrap();
+    let row = || put("a", "2026-01-01T00:00:00Z", "running", 1);
+    let (one, two) = (checkpoint(1), checkpoint(2));
+    for collection in [&SAMPLE, &other] {
+        let commit = documents.commit(collection, None, &one, vec![row()]);
+        commit.await.unwrap();
+    }
+    for _ in 0..2 {
+        documents.discard(&other).await.unwrap();
+        assert_eq!(documents.checkpoint(&other).await.unwrap(), None);
+        let loaded = documents.load(&other, &["a".into()]).await.unwrap();
+        assert_eq!(loaded, vec![]);
+        let mut seen = 0;
+        let scanned = documents.scan(&other, &mut |_| seen += 1).await.unwrap();
+        assert_eq!((scanned, seen), (None, 0));
+    }
+    // Who still fills it is told, and does not make it again.
+    let late = documents.commit(&other, Some(&one), &two, vec![row()]);
+    assert!(matches!(late.await, Err(Error::Moved { .. })));
+    assert_eq!(documents.checkpoint(&other).await.unwrap(), None);
+    // The one beside it is as it was.
+    assert_eq!(all(documents).await.0.len(), 1);
+    assert_eq!(documents.checkpoint(&SAMPLE).await.unwrap(), Some(one));
+    // It can be filled again, from the beginning.
+    let again = documents.commit(&other, None, &one, vec![]);
+    again.await.unwrap();
+    assert_eq!(documents.checkpoint(&other).await.unwrap(), Some(one));
+    let loaded = documents.load(&other, &["a".into()]).await.unwrap();
+    assert_eq!(loaded, vec![]);
 }

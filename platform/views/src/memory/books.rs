@@ -150,6 +150,11 @@ impl books::Books for Books {
             balances: kept.balances(),
         })
     }
+
+    async fn discard(&self, book: &Book) -> Result<(), Error> {
+        self.lock().remove(&book.table());
+        Ok(())
+    }
 }
 
 /// An entry as a database gives it back.

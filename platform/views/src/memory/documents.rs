@@ -159,6 +159,11 @@ impl documents::Documents for Documents {
         }
         Ok(table.checkpoint)
     }
+
+    async fn discard(&self, collection: &Collection) -> Result<(), Error> {
+        self.lock().remove(&collection.table());
+        Ok(())
+    }
 }
 
 impl Row {

@@ -47,12 +47,13 @@ pub trait Bookkeeping: Send + Sync + 'static {
         context: &[Arc<RecordedEvent>],
     ) -> Result<Vec<Posting>, ProjectionError>;
 
-    /// Where the entries are kept.
+    /// Where the entries of the first generation are kept.
     #[must_use]
     fn book() -> Book {
         Book {
             name: Self::NAME,
             version: Self::VERSION,
+            generation: 0,
         }
     }
 }
@@ -63,16 +64,29 @@ pub type Bookkeeper<B> = Filler<Entries<B>>;
 /// The entries of a view, in a database of books.
 pub struct Entries<B> {
     books: Arc<dyn Books>,
+    book: Book,
     pending: Vec<Entry>,
     bookkeeping: PhantomData<fn() -> B>,
 }
 
 impl<B: Bookkeeping> Bookkeeper<B> {
-    /// A bookkeeper that has done nothing yet.
+    /// A bookkeeper of the first generation that has done nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn EventStore>, books: Arc<dyn Books>, options: Options) -> Self {
+        Self::of_generation(0, store, books, options)
+    }
+
+    /// A bookkeeper of a generation that has done nothing yet.
+    #[must_use]
+    pub fn of_generation(
+        generation: u32,
+        store: Arc<dyn EventStore>,
+        books: Arc<dyn Books>,
+        options: Options,
+    ) -> Self {
         let target = Entries {
             books,
+            book: B::book().in_generation(generation),
             pending: Vec::new(),
             bookkeeping: PhantomData,
         };
@@ -90,7 +104,7 @@ impl<B: Bookkeeping> Target for Entries<B> {
 
     async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error> {
         self.pending.clear();
-        let found = self.books.checkpoint(&B::book()).await;
+        let found = self.books.checkpoint(&self.book).await;
         found.map_err(books_error::<B>)
     }
 
@@ -116,8 +130,8 @@ impl<B: Bookkeeping> Target for Entries<B> {
     ) -> Result<Committing, Error> {
         let entries = std::mem::take(&mut self.pending);
         let books = Arc::clone(&self.books);
+        let book = self.book;
         Ok(Box::pin(async move {
-            let book = B::book();
             let committed = books.commit(&book, expected.as_ref(), &next, entries);
             committed.await.map_err(books_error::<B>)
         }))

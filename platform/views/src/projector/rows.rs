@@ -58,16 +58,27 @@ impl<R> Pending<R> {
 }
 
 impl<P: Projection> Projector<P> {
-    /// A projector that has done nothing yet.
+    /// A projector of the first generation that has done nothing yet.
     #[must_use]
     pub fn new(
         store: Arc<dyn EventStore>,
         documents: Arc<dyn Documents>,
         options: Options,
     ) -> Self {
+        Self::of_generation(0, store, documents, options)
+    }
+
+    /// A projector of a generation that has done nothing yet.
+    #[must_use]
+    pub fn of_generation(
+        generation: u32,
+        store: Arc<dyn EventStore>,
+        documents: Arc<dyn Documents>,
+        options: Options,
+    ) -> Self {
         let target = DocumentRows {
             documents,
-            collection: P::collection(),
+            collection: P::collection().in_generation(generation),
             rows: Rows::new(options.cached_rows),
             pending: BTreeMap::new(),
             writing: BTreeMap::new(),

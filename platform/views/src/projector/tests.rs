@@ -217,6 +217,10 @@ impl Documents for Failing {
     ) -> Result<Option<Checkpoint>, documents::Error> {
         self.inner.scan(c, visit).await
     }
+
+    async fn discard(&self, c: &Collection) -> Result<(), documents::Error> {
+        self.inner.discard(c).await
+    }
 }
 
 /// Drives a view to the end of the log, three events at a time, and says whether it failed on
@@ -510,6 +514,10 @@ impl Documents for Counting {
         visit: &mut (dyn FnMut(Document) + Send),
     ) -> Result<Option<Checkpoint>, documents::Error> {
         self.inner.scan(c, visit).await
+    }
+
+    async fn discard(&self, c: &Collection) -> Result<(), documents::Error> {
+        self.inner.discard(c).await
     }
 }
 

@@ -16,11 +16,12 @@ mod reading;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use sqlx::{AssertSqlSafe, Sqlite, SqlitePool, Transaction, error::DatabaseError};
+use sqlx::{AssertSqlSafe, Sqlite, Transaction, error::DatabaseError};
 
 use super::{
     checkpoints,
-    files::{self, Access, File, OpenError, Options},
+    files::{self, Access, OpenError, Options},
+    folder::{Folder, Opened, Wanted},
 };
 use crate::{
     Checkpoint,
@@ -39,8 +40,7 @@ const ENTRY: &str = "number, position, event_id, event_type, stream, correlation
 /// Books in files.
 #[derive(Debug)]
 pub struct Books {
-    /// By the name that another database would use.
-    files: BTreeMap<String, File>,
+    folder: Folder<()>,
     inserts: Inserts,
 }
 
@@ -82,8 +82,20 @@ fn cut<'a, T>(
     parts
 }
 
+fn wanted(book: &Book) -> Wanted<()> {
+    Wanted {
+        contents: files::Contents {
+            table: book.table(),
+            schema: include_str!("books/schema.sql").to_owned(),
+            definition: format!("{} accounts entries postings", book.table()),
+        },
+        with: (),
+    }
+}
+
 impl Books {
-    /// Opens a file for each book in a folder.
+    /// Opens the files of these books in a folder, those that are there. A file is made when its
+    /// book is first written.
     ///
     /// # Errors
     /// Where one cannot be opened, or was made by another version of the program.
@@ -93,41 +105,25 @@ impl Books {
         access: Access,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        files::make_folder(folder, access)?;
-        let mut files = BTreeMap::new();
+        let folder = Folder::new(folder, access, options)?;
         for book in books {
-            let contents = files::Contents {
-                table: book.table(),
-                schema: include_str!("books/schema.sql").to_owned(),
-                definition: format!("{} accounts entries postings", book.table()),
-            };
-            let file = File::open(folder, &contents, access, options).await?;
-            files.insert(contents.table, file);
+            folder.find(&book.table(), || wanted(book)).await?;
         }
         Ok(Self {
-            files,
+            folder,
             inserts: Inserts::new(),
         })
     }
 
     /// Waits for what is under way and closes the files.
     pub async fn close(&self) {
-        for file in self.files.values() {
-            file.close().await;
-        }
+        self.folder.close().await;
     }
 
-    fn file(&self, book: &Book) -> Result<&File, Error> {
-        self.files
-            .get(&book.table())
-            .ok_or_else(|| Error::Incompatible {
-                book: book.table(),
-                what: "it was not opened".to_owned(),
-            })
-    }
-
-    fn readers(&self, book: &Book) -> Result<Option<&SqlitePool>, Error> {
-        Ok(self.file(book)?.readers.as_ref())
+    /// The file of a book; none where it was never written.
+    async fn file(&self, book: &Book) -> Result<Option<Arc<Opened<()>>>, Error> {
+        let found = self.folder.find(&book.table(), || wanted(book)).await;
+        found.map_err(|error| open_error(book, error))
     }
 
     /// Inserts entries and their postings behind those that are there, and lets the book take
@@ -209,8 +205,8 @@ async fn accounts<'e>(
 #[async_trait]
 impl books::Books for Books {
     async fn checkpoint(&self, book: &Book) -> Result<Option<Checkpoint>, Error> {
-        match self.readers(book)? {
-            Some(readers) => checkpoints::read(readers)
+        match self.file(book).await? {
+            Some(opened) => checkpoints::read(&opened.file.readers)
                 .await
                 .map_err(|error| checkpoint_error(book, error)),
             None => Ok(None),
@@ -224,7 +220,19 @@ impl books::Books for Books {
         next: &Checkpoint,
         entries: Vec<Entry>,
     ) -> Result<(), Error> {
-        let Some(writer) = &self.file(book)?.writer else {
+        let moved = || Error::Moved { book: book.table() };
+        let opened = match expected {
+            None => {
+                let made = self.folder.make(&book.table(), || wanted(book)).await;
+                made.map_err(|error| open_error(book, error))?
+            }
+            // What was there once and is not is not made again by whoever still writes to it.
+            Some(_) => Some(self.file(book).await?.ok_or_else(moved)?),
+        };
+        let Some(writer) = opened
+            .as_ref()
+            .and_then(|opened| opened.file.writer.as_ref())
+        else {
             return Err(Error::Unavailable("it was opened to be read".to_owned()));
         };
         let mut tx = writer
@@ -236,7 +244,7 @@ impl books::Books for Books {
             .await
             .map_err(unavailable)?
         {
-            return Err(Error::Moved { book: book.table() });
+            return Err(moved());
         }
         if !entries.is_empty() {
             self.add(&mut tx, &entries)
@@ -247,18 +255,21 @@ impl books::Books for Books {
     }
 
     async fn balances(&self, book: &Book) -> Result<Vec<Balance>, Error> {
-        match self.readers(book)? {
-            Some(readers) => reading::balances(readers).await.map_err(unavailable),
+        match self.file(book).await? {
+            Some(opened) => {
+                let balances = reading::balances(&opened.file.readers).await;
+                balances.map_err(unavailable)
+            }
             None => Ok(Vec::new()),
         }
     }
 
     async fn entries(&self, book: &Book, query: &Query) -> Result<Vec<Booked>, Error> {
-        let Some(readers) = self.readers(book)? else {
+        let Some(opened) = self.file(book).await? else {
             return Ok(Vec::new());
         };
         // An entry never changes once it is there, so that two reads see the same.
-        let mut file = readers.acquire().await.map_err(unavailable)?;
+        let mut file = opened.file.readers.acquire().await.map_err(unavailable)?;
         let numbers = reading::numbers(&mut file, query)
             .await
             .map_err(unavailable)?;
@@ -274,11 +285,11 @@ impl books::Books for Books {
         book: &Book,
         visit: &mut (dyn FnMut(Booked) + Send),
     ) -> Result<Contents, Error> {
-        let Some(readers) = self.readers(book)? else {
+        let Some(opened) = self.file(book).await? else {
             return Ok(Contents::default());
         };
         // Everything that one transaction reads is of one moment.
-        let mut tx = readers.begin().await.map_err(unavailable)?;
+        let mut tx = opened.file.readers.begin().await.map_err(unavailable)?;
         let checkpoint = checkpoints::read(&mut *tx)
             .await
             .map_err(|error| checkpoint_error(book, error))?;
@@ -304,6 +315,23 @@ impl books::Books for Books {
             checkpoint,
             balances,
         })
+    }
+
+    async fn discard(&self, book: &Book) -> Result<(), Error> {
+        let deleted = self.folder.delete(&book.table()).await;
+        deleted.map_err(|error| Error::Unavailable(error.to_string()))
+    }
+}
+
+/// A file that was made by another program is that until somebody acts.
+fn open_error(book: &Book, error: OpenError) -> Error {
+    match error {
+        OpenError::Incompatible { what, .. } => Error::Incompatible {
+            book: book.table(),
+            what,
+        },
+        OpenError::File { source, .. } => unavailable(source),
+        error @ OpenError::Folder { .. } => Error::Unavailable(error.to_string()),
     }
 }
 

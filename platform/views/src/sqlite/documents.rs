@@ -1,11 +1,12 @@
 //! Documents in `SQLite`: one file a collection, with the fields of its indexes in columns.
 //!
 //! ```text
-//! <folder>/orders_v1.db    collection, checkpoint    as every view's file has them
-//!                          documents                 id, json, one column an index
+//! <folder>/orders_v1.db      collection, checkpoint    as every view's file has them
+//!                            documents                 id, json, one column an index
+//!          orders_v1_g2.db   the same of another generation
 //! ```
 
-use std::{collections::BTreeMap, path::Path};
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
@@ -13,7 +14,8 @@ use sqlx::{AssertSqlSafe, Row, sqlite::SqliteRow};
 
 use super::{
     checkpoints,
-    files::{self, Access, Contents, OpenError, Options},
+    files::{Access, Contents, OpenError, Options},
+    folder::{self, Folder, Wanted},
     statements::{self, Statements},
 };
 use crate::{
@@ -25,18 +27,12 @@ use crate::{
 /// Documents in files.
 #[derive(Debug)]
 pub struct Documents {
-    /// By the name of the table that another database would use.
-    files: BTreeMap<String, File>,
-}
-
-#[derive(Debug)]
-struct File {
-    statements: Statements,
-    file: files::File,
+    folder: Folder<Statements>,
 }
 
 impl Documents {
-    /// Opens a file for each collection in a folder.
+    /// Opens the files of these collections in a folder, those that are there. A file is made
+    /// when its collection is first written.
     ///
     /// # Errors
     /// Where one cannot be opened, or was made for another definition of the collection.
@@ -46,55 +42,59 @@ impl Documents {
         access: Access,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        files::make_folder(folder, access)?;
-        let mut files = BTreeMap::new();
+        let folder = Folder::new(folder, access, options)?;
         for collection in collections {
-            let contents = Contents {
-                table: collection.table(),
-                schema: statements::schema(collection),
-                definition: statements::definition(collection),
-            };
-            let file = File {
-                statements: Statements::new(collection),
-                file: files::File::open(folder, &contents, access, options).await?,
-            };
-            files.insert(contents.table, file);
+            let wanted = || wanted(collection);
+            folder.find(&collection.table(), wanted).await?;
         }
-        Ok(Self { files })
+        Ok(Self { folder })
     }
 
     /// Waits for what is under way and closes the files.
     pub async fn close(&self) {
-        for file in self.files.values() {
-            file.file.close().await;
-        }
+        self.folder.close().await;
     }
 
-    fn file(&self, collection: &Collection) -> Result<&File, Error> {
-        self.files
-            .get(&collection.table())
-            .ok_or_else(|| Error::Incompatible {
-                collection: collection.table(),
-                what: "it was not opened".to_owned(),
-            })
+    /// The file of a collection; none where it was never written.
+    async fn file(&self, collection: &Collection) -> Result<Option<Arc<Opened>>, Error> {
+        let found = self
+            .folder
+            .find(&collection.table(), || wanted(collection))
+            .await;
+        found.map_err(|error| open_error(collection, error))
+    }
+}
+
+/// A file that is open, and the SQL of its collection.
+type Opened = folder::Opened<Statements>;
+
+fn wanted(collection: &Collection) -> Wanted<Statements> {
+    Wanted {
+        contents: Contents {
+            table: collection.table(),
+            schema: statements::schema(collection),
+            definition: statements::definition(collection),
+        },
+        with: Statements::new(collection),
     }
 }
 
 #[async_trait]
 impl documents::Documents for Documents {
     async fn checkpoint(&self, collection: &Collection) -> Result<Option<Checkpoint>, Error> {
-        let Some(readers) = &self.file(collection)?.file.readers else {
+        let Some(opened) = self.file(collection).await? else {
             return Ok(None);
         };
-        checkpoints::read(readers)
+        checkpoints::read(&opened.file.readers)
             .await
             .map_err(|error| checkpoint_error(collection, error))
     }
 
     async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
-        let Some(readers) = &self.file(collection)?.file.readers else {
+        let Some(opened) = self.file(collection).await? else {
             return Ok(Vec::new());
         };
+        let readers = &opened.file.readers;
         if let [id] = ids {
             let row = sqlx::query("SELECT id, json FROM documents WHERE id = ?")
                 .bind(id.clone())
@@ -120,8 +120,23 @@ impl documents::Documents for Documents {
         next: &Checkpoint,
         writes: Vec<Write>,
     ) -> Result<(), Error> {
-        let file = self.file(collection)?;
-        let Some(writer) = &file.file.writer else {
+        let moved = || Error::Moved {
+            collection: collection.table(),
+        };
+        let opened = match expected {
+            None => {
+                let table = collection.table();
+                let made = self.folder.make(&table, || wanted(collection)).await;
+                made.map_err(|error| open_error(collection, error))?
+            }
+            // What was there once and is not is not made again by whoever still writes to it.
+            Some(_) => Some(self.file(collection).await?.ok_or_else(moved)?),
+        };
+        let writer = opened.as_ref().and_then(|opened| {
+            let writer = opened.file.writer.as_ref();
+            writer.map(|writer| (writer, &opened.with))
+        });
+        let Some((writer, statements)) = writer else {
             return Err(Error::Unavailable("it was opened to be read".to_owned()));
         };
         let mut puts = Vec::with_capacity(writes.len());
@@ -144,12 +159,10 @@ impl documents::Documents for Documents {
             .await
             .map_err(unavailable)?
         {
-            return Err(Error::Moved {
-                collection: collection.table(),
-            });
+            return Err(moved());
         }
         let mut puts = puts.into_iter();
-        for (rows, sql) in &file.statements.puts {
+        for (rows, sql) in &statements.puts {
             while puts.len() >= *rows {
                 let mut statement = sqlx::query(AssertSqlSafe(sql.clone()));
                 for (id, json, fields) in puts.by_ref().take(*rows) {
@@ -177,7 +190,7 @@ impl documents::Documents for Documents {
 
     async fn query(&self, collection: &Collection, query: &Query) -> Result<Page, Error> {
         let (sql, values) = statements::query(collection, query)?;
-        let Some(readers) = &self.file(collection)?.file.readers else {
+        let Some(opened) = self.file(collection).await? else {
             return Ok(Page::default());
         };
         let mut statement = sqlx::query(AssertSqlSafe(sql));
@@ -187,7 +200,10 @@ impl documents::Documents for Documents {
                 Value::Text(text) => statement.bind(text),
             };
         }
-        let mut rows = statement.fetch_all(readers).await.map_err(unavailable)?;
+        let mut rows = statement
+            .fetch_all(&opened.file.readers)
+            .await
+            .map_err(unavailable)?;
         let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -210,11 +226,11 @@ impl documents::Documents for Documents {
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
     ) -> Result<Option<Checkpoint>, Error> {
-        let Some(readers) = &self.file(collection)?.file.readers else {
+        let Some(opened) = self.file(collection).await? else {
             return Ok(None);
         };
         // Everything that one transaction reads is of one moment.
-        let mut tx = readers.begin().await.map_err(unavailable)?;
+        let mut tx = opened.file.readers.begin().await.map_err(unavailable)?;
         let checkpoint = checkpoints::read(&mut *tx)
             .await
             .map_err(|error| checkpoint_error(collection, error))?;
@@ -224,7 +240,25 @@ impl documents::Documents for Documents {
         }
         Ok(checkpoint)
     }
+
+    async fn discard(&self, collection: &Collection) -> Result<(), Error> {
+        let deleted = self.folder.delete(&collection.table()).await;
+        deleted.map_err(|error| Error::Unavailable(error.to_string()))
+    }
 }
+
+/// A file that was made by another program is that until somebody acts.
+fn open_error(collection: &Collection, error: OpenError) -> Error {
+    match error {
+        OpenError::Incompatible { what, .. } => Error::Incompatible {
+            collection: collection.table(),
+            what,
+        },
+        OpenError::File { source, .. } => unavailable(source),
+        error @ OpenError::Folder { .. } => Error::Unavailable(error.to_string()),
+    }
+}
+
 fn checkpoint_error(collection: &Collection, error: checkpoints::Error) -> Error {
     match error {
         checkpoints::Error::Sql(error) => unavailable(error),

@@ -106,8 +106,12 @@ pub(super) struct Contents {
 pub(super) struct File {
     /// None for reading only.
     pub(super) writer: Option<SqlitePool>,
-    /// None where there is no file.
-    pub(super) readers: Option<SqlitePool>,
+    pub(super) readers: SqlitePool,
+}
+
+/// Where the file of a table is.
+pub(super) fn path(folder: &Path, table: &str) -> PathBuf {
+    folder.join(format!("{table}.db"))
 }
 
 /// Makes the folder that the files are in, where they are to be filled.
@@ -122,13 +126,15 @@ pub(super) fn make_folder(folder: &Path, access: Access) -> Result<(), OpenError
 }
 
 impl File {
+    /// Opens a file. One that is not there is made where it is to be filled; to be read, it is
+    /// none, and so is one that another process has only begun to make.
     pub(super) async fn open(
         folder: &Path,
         contents: &Contents,
         access: Access,
         options: &Options,
-    ) -> Result<Self, OpenError> {
-        let path = &folder.join(format!("{}.db", contents.table));
+    ) -> Result<Option<Self>, OpenError> {
+        let path = &path(folder, &contents.table);
         let failed = |source| OpenError::File {
             file: path.to_owned(),
             source,
@@ -158,26 +164,21 @@ impl File {
             make(&pool, contents).await.map_err(failed)?;
             writer = Some(pool);
         } else if !path.exists() {
-            return Ok(Self {
-                writer: None,
-                readers: None,
-            });
+            return Ok(None);
         }
         let readers = SqlitePoolOptions::new()
             .max_connections(options.max_readers)
             .test_before_acquire(false)
             .connect_lazy_with(connect.read_only(true));
-        check(&readers, path, contents).await?;
-        Ok(Self {
-            writer,
-            readers: Some(readers),
-        })
+        let is_made = check(&readers, path, contents).await?;
+        Ok(is_made.then_some(Self { writer, readers }))
     }
 
     /// Waits for what is under way and closes the file.
     pub(super) async fn close(&self) {
-        for pool in [&self.readers, &self.writer].into_iter().flatten() {
-            pool.close().await;
+        self.readers.close().await;
+        if let Some(writer) = &self.writer {
+            writer.close().await;
         }
     }
 }
@@ -205,8 +206,8 @@ async fn make(pool: &SqlitePool, contents: &Contents) -> Result<(), sqlx::Error>
     tx.commit().await
 }
 
-/// Holds a file against what the program knows.
-async fn check(pool: &SqlitePool, path: &Path, contents: &Contents) -> Result<(), OpenError> {
+/// Holds a file against what the program knows. False where nothing is in it yet.
+async fn check(pool: &SqlitePool, path: &Path, contents: &Contents) -> Result<bool, OpenError> {
     let failed = |source| OpenError::File {
         file: path.to_owned(),
         source,
@@ -221,6 +222,9 @@ async fn check(pool: &SqlitePool, path: &Path, contents: &Contents) -> Result<()
         .fetch_one(pool)
         .await
         .map_err(failed)?;
+    if layout == 0 {
+        return Ok(false);
+    }
     if layout != LAYOUT {
         return incompatible(
             "it was made by another version of this program; use that one, or delete the file: \
@@ -237,5 +241,5 @@ async fn check(pool: &SqlitePool, path: &Path, contents: &Contents) -> Result<()
              the file: it is then filled again from the log",
         );
     }
-    Ok(())
+    Ok(true)
 }

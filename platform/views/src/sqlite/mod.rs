@@ -4,6 +4,7 @@ mod books;
 mod checkpoints;
 mod documents;
 mod files;
+mod folder;
 mod state;
 mod statements;
 

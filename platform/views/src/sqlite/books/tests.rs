@@ -58,6 +58,10 @@ impl books::Books for Owned {
     ) -> Result<Contents, Error> {
         self.books.scan(book, visit).await
     }
+
+    async fn discard(&self, book: &Book) -> Result<(), Error> {
+        self.books.discard(book).await
+    }
 }
 
 #[tokio::test]
@@ -86,7 +90,8 @@ async fn with_one_entry(folder: &Path) -> Books {
 async fn who_writes_past_the_port_is_held_to_the_rules_too() {
     let folder = tempfile::tempdir().unwrap();
     let books = with_one_entry(folder.path()).await;
-    let writer = books.file(&SAMPLE).unwrap().writer.clone().unwrap();
+    let opened = books.file(&SAMPLE).await.unwrap().unwrap();
+    let writer = opened.file.writer.clone().unwrap();
     let another = "INSERT INTO entries VALUES (2, '2', x'00', 't', 'a-1', x'00', 0);";
     for (sql, says) in [
         (
@@ -178,7 +183,8 @@ async fn reading_only_makes_no_file() {
 async fn what_is_asked_of_a_book_walks_ranges_and_sorts_nothing_long() {
     let folder = tempfile::tempdir().unwrap();
     let books = with_one_entry(folder.path()).await;
-    let writer = books.file(&SAMPLE).unwrap().writer.clone().unwrap();
+    let opened = books.file(&SAMPLE).await.unwrap().unwrap();
+    let writer = opened.file.writer.clone().unwrap();
     for (sql, walks) in [
         (
             "SELECT number FROM entries WHERE number < 9 ORDER BY number DESC LIMIT 9",

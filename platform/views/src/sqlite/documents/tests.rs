@@ -61,6 +61,10 @@ impl documents::Documents for Owned {
     ) -> Result<Option<Checkpoint>, Error> {
         self.documents.scan(collection, visit).await
     }
+
+    async fn discard(&self, collection: &Collection) -> Result<(), Error> {
+        self.documents.discard(collection).await
+    }
 }
 
 #[tokio::test]
@@ -111,6 +115,12 @@ async fn reading_only_makes_no_file_and_writes_nothing() {
 async fn a_file_of_another_definition_or_layout_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let documents = open(folder.path(), Access::ReadWrite).await;
+    for collection in [SAMPLE, SAMPLE_2] {
+        documents
+            .commit(&collection, None, &checkpoint(1), vec![])
+            .await
+            .unwrap();
+    }
     let changed = Collection {
         indexes: &[Index {
             path: "placed_at",
@@ -125,13 +135,8 @@ async fn a_file_of_another_definition_or_layout_is_refused_with_what_to_do() {
     };
     let opened = Documents::open(folder.path(), &[changed], Access::ReadWrite, &options).await;
     assert!(what(opened).contains("give it a new version"));
-    let writer = documents
-        .file(&SAMPLE_2)
-        .unwrap()
-        .file
-        .writer
-        .clone()
-        .unwrap();
+    let opened = documents.file(&SAMPLE_2).await.unwrap().unwrap();
+    let writer = opened.file.writer.clone().unwrap();
     sqlx::raw_sql("PRAGMA user_version = 2")
         .execute(&writer)
         .await
@@ -144,6 +149,9 @@ async fn a_file_of_another_definition_or_layout_is_refused_with_what_to_do() {
 async fn a_query_walks_an_index_and_sorts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let documents = open(folder.path(), Access::ReadWrite).await;
+    let one = checkpoint(1);
+    let commit = documents.commit(&SAMPLE, None, &one, vec![]);
+    commit.await.unwrap();
     let filter = |path, comparison, value| Filter {
         path,
         comparison,
@@ -214,13 +222,8 @@ async fn a_query_walks_an_index_and_sorts_nothing() {
                 Value::Text(text) => statement.bind(text),
             };
         }
-        let readers = documents
-            .file(&SAMPLE)
-            .unwrap()
-            .file
-            .readers
-            .clone()
-            .unwrap();
+        let opened = documents.file(&SAMPLE).await.unwrap().unwrap();
+        let readers = opened.file.readers.clone();
         let rows = statement.fetch_all(&readers).await.unwrap();
         let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
         let plan = plan.join("; ");
@@ -230,4 +233,25 @@ async fn a_query_walks_an_index_and_sorts_nothing() {
         );
         assert_eq!(plan.contains("TEMP B-TREE"), sorts, "{sql}: {plan}");
     }
+}
+
+#[tokio::test]
+async fn a_generation_is_a_file_and_one_that_is_discarded_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadWrite).await;
+    let other = SAMPLE.in_generation(2);
+    // Opened to be read before it is there.
+    let beside = open(folder.path(), Access::ReadOnly).await;
+    assert_eq!(beside.checkpoint(&other).await.unwrap(), None);
+    let row = put("a", "2026-01-01T00:00:00Z", "running", 1);
+    let one = checkpoint(1);
+    let commit = documents.commit(&other, None, &one, vec![row]);
+    commit.await.unwrap();
+    assert!(folder.path().join("sample_v1_g2.db").exists());
+    assert_eq!(beside.checkpoint(&other).await.unwrap(), Some(one));
+    let refused = beside.discard(&other).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))));
+    documents.discard(&other).await.unwrap();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0);
 }
