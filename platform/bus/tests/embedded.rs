@@ -23,8 +23,8 @@ use recourse_bus::{
     MemoryCheckpoints, embedded,
 };
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Position, Read,
-    RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory,
+    EventStore, Filter, LogId, Position, StoreError, StreamName, Subscription, Visibility, memory,
+    testing,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -290,30 +290,9 @@ struct Cut {
 }
 
 #[async_trait]
-impl EventStore for Cut {
-    fn log_id(&self) -> LogId {
-        self.inner.log_id()
-    }
-
-    async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
-        self.inner.append(appends).await
-    }
-
-    async fn read_stream(
-        &self,
-        stream: &StreamName,
-        from: Option<u64>,
-        direction: Direction,
-        visibility: Visibility,
-        max_events: usize,
-    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.inner
-            .read_stream(stream, from, direction, visibility, max_events)
-            .await
-    }
-
-    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
-        self.inner.read_all(read).await
+impl testing::Layer for Cut {
+    fn beneath(&self) -> &dyn EventStore {
+        &*self.inner
     }
 
     async fn subscribe(
@@ -326,18 +305,6 @@ impl EventStore for Cut {
             return Err(StoreError::Unavailable("no route".to_owned()));
         }
         self.inner.subscribe(after, filter, visibility).await
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.inner.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.inner.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.inner.wait_durable(position).await
     }
 }
 

@@ -25,6 +25,8 @@ pub mod memory;
 mod port;
 mod position;
 mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod typed;
 
 pub use checkpoint::{Checkpoint, CheckpointError};

@@ -11,9 +11,8 @@ use std::{
 use async_trait::async_trait;
 use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId,
-    NewEvent, Position, Read, RecordedEvent, StoreError, StreamName, Subscription, Visibility,
-    memory,
+    Append, AppendError, Appended, Direction, EventStore, ExpectedRevision, Filter, NewEvent,
+    Position, RecordedEvent, StoreError, StreamName, Visibility, memory, testing,
 };
 use recourse_views::{
     Checkpoint,
@@ -97,9 +96,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl EventStore for Watched {
-    fn log_id(&self) -> LogId {
-        self.inner.log_id()
+impl testing::Layer for Watched {
+    fn beneath(&self) -> &dyn EventStore {
+        &self.inner
     }
 
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
@@ -159,31 +158,6 @@ impl EventStore for Watched {
         self.inner
             .read_stream(stream, from, direction, visibility, max_events)
             .await
-    }
-
-    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
-        self.inner.read_all(read).await
-    }
-
-    async fn subscribe(
-        &self,
-        after: Position,
-        filter: Filter,
-        visibility: Visibility,
-    ) -> Result<Box<dyn Subscription>, StoreError> {
-        self.inner.subscribe(after, filter, visibility).await
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.inner.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.inner.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.inner.wait_durable(position).await
     }
 }
 

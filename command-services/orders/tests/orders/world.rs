@@ -19,9 +19,8 @@ use recourse_bus::{MemoryCheckpoints, embedded};
 use recourse_cqrs::{Clock, WorkerOptions};
 use recourse_domain::{Currency, Money, Sku, product};
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId,
-    Metadata, NewEvent, Position, Read, RecordedEvent, StoreError, StreamName, Subscription,
-    Visibility, memory,
+    Append, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId, Metadata, NewEvent,
+    Position, RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory, testing,
 };
 use recourse_orders::{Error, Service};
 use recourse_saga::{AttentionNeeded, Completed, Definition, Event, Parked, Started};
@@ -75,13 +74,9 @@ impl Subscription for CutSubscription {
 }
 
 #[async_trait]
-impl EventStore for Watched {
-    fn log_id(&self) -> LogId {
-        self.inner.log_id()
-    }
-
-    async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
-        self.inner.append(appends).await
+impl testing::Layer for Watched {
+    fn beneath(&self) -> &dyn EventStore {
+        &self.inner
     }
 
     async fn read_stream(
@@ -109,10 +104,6 @@ impl EventStore for Watched {
         page
     }
 
-    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
-        self.inner.read_all(read).await
-    }
-
     async fn subscribe(
         &self,
         after: Position,
@@ -127,18 +118,6 @@ impl EventStore for Watched {
         take_one(&self.failing_subscriptions)?;
         let cuts = Arc::clone(&self.cuts);
         Ok(Box::new(CutSubscription { inner, cuts }))
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.inner.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.inner.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.inner.wait_durable(position).await
     }
 }
 

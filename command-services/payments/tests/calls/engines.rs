@@ -12,8 +12,7 @@ use std::{
 use async_trait::async_trait;
 use recourse_domain::payment::{Operation, Outcome, ProviderCall};
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Position, Read,
-    RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory,
+    Batch, EventStore, Filter, Position, StoreError, Subscription, Visibility, memory, testing,
 };
 use recourse_payments::{
     Provider,
@@ -149,30 +148,9 @@ impl Subscription for CutSubscription {
 }
 
 #[async_trait]
-impl EventStore for Cut {
-    fn log_id(&self) -> LogId {
-        self.inner.log_id()
-    }
-
-    async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
-        self.inner.append(appends).await
-    }
-
-    async fn read_stream(
-        &self,
-        stream: &StreamName,
-        from: Option<u64>,
-        direction: Direction,
-        visibility: Visibility,
-        max_events: usize,
-    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.inner
-            .read_stream(stream, from, direction, visibility, max_events)
-            .await
-    }
-
-    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
-        self.inner.read_all(read).await
+impl testing::Layer for Cut {
+    fn beneath(&self) -> &dyn EventStore {
+        &self.inner
     }
 
     async fn subscribe(
@@ -193,17 +171,5 @@ impl EventStore for Cut {
             inner,
             batches: Arc::clone(&self.batches),
         }))
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.inner.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.inner.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.inner.wait_durable(position).await
     }
 }

@@ -8,9 +8,9 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId,
-    Metadata, NewEvent, Position, Read, RecordedEvent, StoreError, StreamName, Subscription,
-    Visibility, memory,
+    Append, Batch, Direction, EventStore, ExpectedRevision, Filter, LogId, Metadata, NewEvent,
+    Position, Read, RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory,
+    testing,
 };
 use recourse_gateway::{Gateway, Options, Parts, watch::Fold};
 use recourse_service::{Ids, clock::SystemClock, position, readiness::Registry};
@@ -186,13 +186,9 @@ async fn halt() {
 }
 
 #[async_trait::async_trait]
-impl EventStore for Halting {
-    fn log_id(&self) -> LogId {
-        self.0.log_id()
-    }
-
-    async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
-        self.0.append(appends).await
+impl testing::Layer for Halting {
+    fn beneath(&self) -> &dyn EventStore {
+        &self.0
     }
 
     async fn read_stream(
@@ -229,18 +225,6 @@ impl EventStore for Halting {
     ) -> Result<Box<dyn Subscription>, StoreError> {
         halt().await;
         self.0.subscribe(after, filter, visibility).await
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.0.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.0.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.0.wait_durable(position).await
     }
 }
 

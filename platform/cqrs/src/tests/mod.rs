@@ -17,9 +17,8 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use recourse_event_store::{
-    Append, AppendError, Appended, Batch, Direction, EventStore, Filter, LogId, Metadata, NewEvent,
-    Position, Read, RecordedEvent, Refused, StoreError, StreamName, Subscription, Visibility,
-    memory,
+    Append, AppendError, Appended, Direction, EventStore, Filter, LogId, Metadata, NewEvent,
+    Position, RecordedEvent, Refused, StoreError, StreamName, Visibility, memory, testing,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -290,9 +289,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl EventStore for Watched {
-    fn log_id(&self) -> LogId {
-        self.inner.log_id()
+impl testing::Layer for Watched {
+    fn beneath(&self) -> &dyn EventStore {
+        &self.inner
     }
 
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
@@ -346,30 +345,5 @@ impl EventStore for Watched {
         let mut reads = self.reads.lock().unwrap();
         reads.push((from.unwrap_or(0), events.len()));
         Ok(events)
-    }
-
-    async fn read_all(&self, read: Read) -> Result<Batch, StoreError> {
-        self.inner.read_all(read).await
-    }
-
-    async fn subscribe(
-        &self,
-        after: Position,
-        filter: Filter,
-        visibility: Visibility,
-    ) -> Result<Box<dyn Subscription>, StoreError> {
-        self.inner.subscribe(after, filter, visibility).await
-    }
-
-    async fn appended(&self) -> Result<Position, StoreError> {
-        self.inner.appended().await
-    }
-
-    fn durable(&self) -> Position {
-        self.inner.durable()
-    }
-
-    async fn wait_durable(&self, position: Position) -> Result<(), StoreError> {
-        self.inner.wait_durable(position).await
     }
 }
