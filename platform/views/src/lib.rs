@@ -23,6 +23,8 @@ mod considered;
 pub mod documents;
 mod fields;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod projection;
 pub mod projector;
 mod rows;
