@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use clap::Args;
-use recourse_esdb_server::{Bound, Policy, Trusted};
+use recourse_esdb::server::{Bound, Policy, Trusted};
 use recourse_event_store::{EventStore, RecordedEvent, StreamName};
 use recourse_schema::Redactor;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::{arguments::Usage, running::Running, types};
 
 /// What comes before the first dash of our streams, and before the first dot of our events'
 /// types: services follow the log by either, and would stop at an event that is not theirs.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     "order",
     "payment",
     "stock",
@@ -21,6 +21,9 @@ const OURS: [&str; 7] = [
     "saga",
     "projection",
     "command",
+    // What the log is called.
+    "recourse",
+    "log",
 ];
 
 /// Whether and how the log is served to clients of EventStoreDB.
@@ -48,8 +51,11 @@ impl Options {
         }
     }
 
-    fn server(&self, gateway: &recourse_gateway::Options) -> Option<recourse_esdb_server::Options> {
-        let mut options = recourse_esdb_server::Options::new(self.esdb_listen?);
+    fn server(
+        &self,
+        gateway: &recourse_gateway::Options,
+    ) -> Option<recourse_esdb::server::Options> {
+        let mut options = recourse_esdb::server::Options::new(self.esdb_listen?);
         options.insecure_listen = gateway.insecure_listen;
         options.drain_timeout_ms = gateway.drain_timeout_ms;
         Some(options)
