@@ -2,10 +2,10 @@
 //! one while the process runs, and one that is no longer wanted is deleted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use super::files::{self, Access, Contents, File, OpenError, Options};
@@ -18,6 +18,8 @@ pub(super) struct Folder<X> {
     options: Options,
     /// By the name of the table that another database would use.
     files: RwLock<BTreeMap<String, Arc<Opened<X>>>>,
+    /// The tables whose files are being made.
+    making: Mutex<BTreeSet<String>>,
     /// Held while a file is opened or deleted, so that neither happens twice at once.
     changing: tokio::sync::Mutex<()>,
 }
@@ -44,11 +46,15 @@ impl<X> Folder<X> {
             access,
             options: options.clone(),
             files: RwLock::default(),
+            making: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         })
     }
 
-    /// The file of a table, where it is there; none where it was never made.
+    /// The file of a table, where it is there; none where it was never made, or is being made.
+    ///
+    /// Nobody waits here for who makes one: a projector that has begun to write a view goes on
+    /// to read it, and does not poll the one before the other has answered.
     pub(super) async fn find(
         &self,
         table: &str,
@@ -56,6 +62,9 @@ impl<X> Folder<X> {
     ) -> Result<Option<Arc<Opened<X>>>, OpenError> {
         if let Some(opened) = self.opened(table) {
             return Ok(Some(opened));
+        }
+        if self.making().contains(table) {
+            return Ok(None);
         }
         let _changing = self.changing.lock().await;
         if let Some(opened) = self.opened(table) {
@@ -76,6 +85,11 @@ impl<X> Folder<X> {
         if self.access == Access::ReadOnly {
             return self.find(table, wanted).await;
         }
+        self.making().insert(table.to_owned());
+        let _made = Made {
+            making: &self.making,
+            table,
+        };
         let _changing = self.changing.lock().await;
         match self.opened(table) {
             Some(opened) => Ok(Some(opened)),
@@ -140,8 +154,25 @@ impl<X> Folder<X> {
         files.get(table).cloned()
     }
 
+    fn making(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// No code panics while it holds the lock, so a poisoned one is still whole.
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Opened<X>>>> {
         self.files.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A table whose file is not being made any more, however that ended.
+struct Made<'a> {
+    making: &'a Mutex<BTreeSet<String>>,
+    table: &'a str,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        making.remove(self.table);
     }
 }

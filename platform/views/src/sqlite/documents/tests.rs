@@ -255,3 +255,20 @@ async fn a_generation_is_a_file_and_one_that_is_discarded_leaves_none() {
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0);
 }
+
+#[tokio::test]
+async fn who_reads_a_collection_does_not_wait_for_who_makes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let documents = open(folder.path(), Access::ReadWrite).await;
+    let next = checkpoint(1);
+    let writes = vec![put("a", "2026-01-01T00:00:00Z", "running", 1)];
+    let mut making = documents.commit(&SAMPLE, None, &next, writes);
+    assert!(futures::poll!(making.as_mut()).is_pending());
+    // As a projector reads: nobody polls the commit meanwhile.
+    let wanted = ["a".to_owned()];
+    let reading = documents.load(&SAMPLE, &wanted);
+    let read = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
+    assert_eq!(read.unwrap().unwrap(), []);
+    making.await.unwrap();
+    assert_eq!(documents.load(&SAMPLE, &wanted).await.unwrap().len(), 1);
+}
