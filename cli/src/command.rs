@@ -8,7 +8,7 @@ use recourse_service::{options, telemetry};
 pub(crate) use crate::output::print;
 use crate::{
     arguments::Usage, backup, bench, bench_watch, descriptors, manual, output, projections, replay,
-    sagas, schemas, system::Places, threads::Threads, up, verify, watch, why,
+    sagas, schemas, simulate, system::Places, threads::Threads, up, verify, watch, why,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -38,6 +38,7 @@ enum Command {
     Verify(verify::Options),
     /// Drive orders over HTTP, measure, then verify.
     Bench(bench::Options),
+    Simulate(simulate::Options),
     BenchWatch(bench_watch::BenchWatch),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -55,10 +56,15 @@ enum Command {
 }
 
 impl CommandLine {
-    /// How the process tells what it does.
+    /// How the process tells what it does. Of services that are only simulated nothing, unless
+    /// somebody asks.
     #[must_use]
-    pub fn telemetry(&self) -> &telemetry::Options {
-        &self.telemetry
+    pub fn telemetry(&self) -> telemetry::Options {
+        let mut telemetry = self.telemetry.clone();
+        if matches!(self.command, Command::Simulate(_)) {
+            telemetry.log.get_or_insert_with(|| "off".to_owned());
+        }
+        telemetry
     }
 }
 
@@ -95,6 +101,10 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Verify(options) => verify::run(options).await,
             Command::Bench(options) => {
                 bench::run(options, threads.as_ref().map(Threads::places)).await
+            }
+            // It has runtimes of its own, and none may begin inside of another.
+            Command::Simulate(options) => {
+                tokio::task::spawn_blocking(move || simulate::run(&options)).await?
             }
             Command::BenchWatch(options) => bench_watch::run(options).await,
             Command::Backup(options) => backup::back_up(options).await,

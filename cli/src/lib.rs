@@ -3,6 +3,7 @@
 //! ```text
 //! main ─▶ command ─▶ up: the system on the embedded engines, behind the gateway
 //!                 ├▶ verify: the promises, held against the log and the views
+//!                 ├▶ simulate: the system on engines in memory, from a seed
 //!                 └▶ bench: load from a process of its own
 //! ```
 //!
@@ -29,6 +30,8 @@ mod replay;
 pub mod running;
 mod sagas;
 mod schemas;
+mod simulate;
+pub mod simulation;
 mod storage;
 pub mod system;
 mod threads;

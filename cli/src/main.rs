@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return command::usage(&error),
     };
-    if let Err(error) = telemetry::start(line.telemetry()) {
+    if let Err(error) = telemetry::start(&line.telemetry()) {
         return command::failed(&error.into());
     }
     match command::run(line) {

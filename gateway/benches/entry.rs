@@ -34,7 +34,7 @@ const ROUNDS: usize = 3_000;
 fn main() {
     // Log lines as in service: the span of a request is made, nothing is written.
     telemetry::start(&telemetry::Options {
-        log: "info".into(),
+        log: Some("info".into()),
         log_format: telemetry::Format::Plain,
     })
     .unwrap();

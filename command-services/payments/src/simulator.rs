@@ -76,6 +76,8 @@ struct Book {
     requests: BTreeMap<Uuid, Known>,
     /// Keys in the order in which they came, to forget the oldest.
     order: VecDeque<Uuid>,
+    /// How often an answer did not say what came of the request.
+    faults: u64,
 }
 
 /// What the provider knows of one key.
@@ -142,6 +144,13 @@ impl Simulator {
         effects
     }
 
+    /// How often an answer, or that none came, did not say what had come of the request.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.faults
+    }
+
     fn fate(&self, call: &ProviderCall, sent: u32) -> Fate {
         let first = sent == 1;
         match call.token.expose() {
@@ -187,7 +196,9 @@ impl Simulator {
     /// One request reaches the provider, or does not.
     fn receive(&self, call: &ProviderCall) -> Outcome {
         let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let Book { requests, order } = &mut *book;
+        let Book {
+            requests, order, ..
+        } = &mut *book;
         if !requests.contains_key(&call.key) {
             order.push_back(call.key);
             if order.len() > MAX_REMEMBERED
@@ -239,6 +250,10 @@ impl Simulator {
 impl Provider for Simulator {
     async fn send(&self, call: &ProviderCall) -> Outcome {
         let outcome = self.receive(call);
+        if matches!(outcome, Outcome::Unknown { .. }) {
+            let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+            book.faults = book.faults.saturating_add(1);
+        }
         if let Some(millis) = number_after(call.token.expose(), "tok_slow_") {
             tokio::time::sleep(Duration::from_millis(millis).min(SLOWEST)).await;
         }
@@ -383,6 +398,7 @@ mod tests {
                 &send(&simulator, token, Operation::Authorize).await
             ));
             assert_eq!(simulator.effects().values().flatten().count(), 1, "{token}");
+            assert_eq!(simulator.faults(), 1, "{token}");
         }
     }
 

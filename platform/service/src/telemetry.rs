@@ -11,15 +11,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 #[group(skip)]
 pub struct Options {
     /// Which log lines to write, in the form of the crate tracing's filters: `info`,
-    /// `recourse_gateway=debug,warn`.
-    #[arg(
-        long,
-        default_value = "info",
-        global = true,
-        value_name = "FILTER",
-        value_parser = filter
-    )]
-    pub log: String,
+    /// `recourse_gateway=debug,warn`. `info` where nobody says.
+    #[arg(long, global = true, value_name = "FILTER", value_parser = filter)]
+    pub log: Option<String>,
     /// The form of a log line.
     #[arg(long, value_enum, default_value_t, global = true, value_name = "FORM")]
     pub log_format: Format,
@@ -62,8 +56,9 @@ pub enum Error {
 /// # Errors
 /// Where the filter is wrong, or where it was called before.
 pub fn start(options: &Options) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&options.log).map_err(|source| Error::Filter {
-        filter: options.log.clone(),
+    let filter = options.log.as_deref().unwrap_or("info");
+    let filter = EnvFilter::try_new(filter).map_err(|source| Error::Filter {
+        filter: filter.to_owned(),
         source,
     })?;
     let registry = tracing_subscriber::registry().with(filter);

@@ -9,83 +9,88 @@ use recourse_projection_services::{ledger, orders, products, sagas, stock};
 use recourse_service::Clock as _;
 use recourse_views::{documents::Documents, projector::Bookkeeping as _};
 
-use crate::{tally::Tally, world::World};
+use super::{breach::Breach, tally::Tally, world::World};
 
 impl World {
     /// Nothing goes wrong any more; everything must settle within its deadlines.
-    pub(crate) async fn settle(&mut self) {
-        let faults = self.faults.clone().unwrap();
-        faults.heal();
-        let counts = faults.counts();
-        self.tally.losses = counts.losses;
-        self.tally.doubles = counts.doubles;
-        self.tally.delays = counts.delays;
-        self.tally.cuts = counts.cuts;
-        for _ in 0..600 {
+    pub(super) async fn settle(&mut self) -> Result<(), Breach> {
+        if let Some(faults) = &self.faults {
+            faults.heal();
+            let counts = faults.counts();
+            self.tally.messages_lost = counts.losses;
+            self.tally.messages_doubled = counts.doubles;
+            self.tally.messages_delayed = counts.delays;
+            self.tally.consumers_cut = counts.cuts;
+        }
+        for _ in 0..self.options.settle_within_s {
             self.pass(900, 1_100).await;
-            let open = verify::open_sagas(&self.store).await.unwrap();
-            let stuck = self.count_ends().await.needs_attention;
+            let open = verify::open_sagas(&self.store).await;
+            let open = open.map_err(Breach::engine)?;
+            let stuck = self.count_ends().await?.needs_attention;
             if open.len() as u64 <= stuck
-                && self.views_are_at_the_head().await
-                && self.nothing_moves().await
+                && self.views_are_at_the_head().await?
+                && self.nothing_moves().await?
             {
-                return;
+                return Ok(());
             }
         }
-        panic!(
-            "seed {}: ten minutes later:\n{}",
-            self.seed,
-            self.what_is_open().await
-        );
+        Err(Breach::Unsettled {
+            within_s: self.options.settle_within_s,
+            open: self.what_is_open().await?,
+        })
     }
 
     /// Whether each saga has ended or waits for an operator: what an operator has seen to may
     /// move again.
-    async fn nothing_moves(&self) -> bool {
+    async fn nothing_moves(&self) -> Result<bool, Breach> {
         let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
         let options = verify::Options::new(self.clock.now());
-        let sagas = verify::run(store, &[], &options).await.unwrap().sagas;
+        let sagas = verify::run(store, &[], &options).await;
+        let sagas = sagas.map_err(Breach::engine)?.sagas;
         let moving = ["running", "compensating", "parked", "paused"];
-        moving.iter().all(|status| !sagas.contains_key(*status))
+        Ok(moving.iter().all(|status| !sagas.contains_key(*status)))
     }
 
     /// The last event of each saga that is open, and where the views are.
-    async fn what_is_open(&self) -> String {
+    async fn what_is_open(&self) -> Result<String, Breach> {
         let mut text = format!("the log ends at {}\n", self.store.durable());
         for view in self.views().await {
-            let compared = view.compare(&self.store).await.unwrap();
-            writeln!(text, "view {} at {}", view.name(), compared.position).unwrap();
+            let compared = view.compare(&self.store).await;
+            let position = compared.map_err(Breach::engine)?.position;
+            // Writing into a string does not fail.
+            let _ = writeln!(text, "view {} at {position}", view.name());
         }
-        for saga in verify::open_sagas(&self.store).await.unwrap() {
+        let open = verify::open_sagas(&self.store).await;
+        for saga in open.map_err(Breach::engine)? {
             let stream = recourse_event_store::StreamName::new("saga", saga);
             let direction = recourse_event_store::Direction::Backward;
             let last = self
                 .store
                 .read_stream(&stream, None, direction, Visibility::Durable, 1)
                 .await
-                .unwrap();
+                .map_err(Breach::engine)?;
             for event in last {
                 let data = String::from_utf8_lossy(&event.event.data);
                 let kind = &event.event.event_type;
-                writeln!(text, "{stream}: {} {kind} {data}", event.position).unwrap();
+                let _ = writeln!(text, "{stream}: {} {kind} {data}", event.position);
             }
         }
-        text
+        Ok(text)
     }
 
-    async fn views_are_at_the_head(&self) -> bool {
+    async fn views_are_at_the_head(&self) -> Result<bool, Breach> {
         let head = self.store.durable();
         for view in self.views().await {
-            let compared = view.compare(&self.store).await.unwrap();
-            if compared.position < head {
-                return false;
+            let compared = view.compare(&self.store).await;
+            if compared.map_err(Breach::engine)?.position < head {
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 
     async fn views(&self) -> Vec<Box<dyn View>> {
-        let documents: &dyn Documents = &*self.documents[0];
+        let documents: &dyn Documents = &*self.documents;
         vec![
             Box::new(Projected::<orders::Orders>::scan(documents).await),
             Box::new(Projected::<sagas::Sagas>::scan(documents).await),
@@ -95,15 +100,20 @@ impl World {
         ]
     }
 
-    pub(crate) async fn check(&mut self, acknowledged: &tempfile::NamedTempFile) {
+    pub(super) async fn check(
+        &mut self,
+        acknowledged: &tempfile::NamedTempFile,
+    ) -> Result<(), Breach> {
         let mut options = verify::Options::new(self.clock.now());
         options.acknowledged = Some(acknowledged.path().to_owned());
         let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
         let report = verify::run(store, &self.views().await, &options)
             .await
-            .unwrap();
-        assert!(report.holds(), "seed {}:\n{}", self.seed, report.text());
-        let ends = self.count_ends().await;
+            .map_err(Breach::engine)?;
+        if !report.holds() {
+            return Err(Breach::Promises(report.text()));
+        }
+        let ends = self.count_ends().await?;
         self.tally.orders = report.orders.values().sum();
         self.tally.cancelled = report.orders.get("cancelled").copied().unwrap_or_default();
         self.tally.completed = ends.completed;
@@ -117,42 +127,44 @@ impl World {
         self.tally.returns_rejected = ends.returns_rejected;
         self.tally.retried = ends.retried;
         self.tally.skipped = ends.skipped;
-        self.tally.operator_compensations = ends.operator_compensations;
-        let money = &report.money["EUR"];
-        let written_off = [money.unpaid, money.unreturned, money.abandoned];
-        self.tally.written_off = written_off.iter().filter(|sum| **sum != 0).count() as u64;
-        self.check_provider(&report);
+        self.tally.undone_by_operator = ends.undone_by_operator;
+        for money in report.money.values() {
+            let written_off = [money.unpaid, money.unreturned, money.abandoned];
+            self.tally.written_off += written_off.iter().filter(|sum| **sum != 0).count() as u64;
+        }
+        self.tally.provider_faults = self.provider.faults();
+        self.check_provider(&report)
     }
 
     /// What really happened at the provider is what the log says.
-    fn check_provider(&self, report: &verify::Report) {
+    fn check_provider(&self, report: &verify::Report) -> Result<(), Breach> {
+        let orders: u64 = report.orders.values().sum();
         let mut authorized = 0;
         for (payment, operations) in self.provider.effects() {
+            let breach = |what| {
+                let payment = payment.to_string();
+                Err(Breach::Provider { payment, what })
+            };
             let mut once = operations.clone();
             once.dedup();
-            assert_eq!(
-                once, operations,
-                "seed {}: {payment} took effect twice",
-                self.seed
-            );
-            if operations.contains(&Operation::Authorize) {
-                authorized += 1;
-                let both = operations.contains(&Operation::Capture)
-                    && operations.contains(&Operation::Void);
-                assert!(
-                    !both,
-                    "seed {}: {payment} was captured and voided",
-                    self.seed
-                );
-            } else {
-                panic!("seed {}: {payment} was never authorized", self.seed);
+            if once != operations {
+                return breach("took effect twice");
+            }
+            if !operations.contains(&Operation::Authorize) {
+                return breach("moved money and was never authorized");
+            }
+            if operations.contains(&Operation::Capture) && operations.contains(&Operation::Void) {
+                return breach("was captured and voided");
+            }
+            authorized += 1;
+            if authorized > orders {
+                return breach("was authorized, and there are fewer orders");
             }
         }
-        assert!(authorized <= report.orders.values().sum::<u64>());
-        assert!(authorized > 0);
+        Ok(())
     }
 
-    async fn count_ends(&self) -> Tally {
+    async fn count_ends(&self) -> Result<Tally, Breach> {
         let mut tally = Tally::default();
         let mut attention = BTreeSet::new();
         let mut from = Position::START;
@@ -167,7 +179,7 @@ impl World {
                     max_events: 1_000,
                 })
                 .await
-                .unwrap();
+                .map_err(Breach::engine)?;
             for event in &batch.events {
                 match &*event.event.event_type {
                     "saga.completed.v1" => tally.completed += 1,
@@ -185,7 +197,7 @@ impl World {
                         continue;
                     }
                     "saga.compensation-requested.v1" => {
-                        tally.operator_compensations += 1;
+                        tally.undone_by_operator += 1;
                         continue;
                     }
                     "order.return-closed.v1" => {
@@ -203,7 +215,7 @@ impl World {
             from = batch.considered;
             if batch.at_end {
                 tally.needs_attention = attention.len() as u64;
-                return tally;
+                return Ok(tally);
             }
         }
     }

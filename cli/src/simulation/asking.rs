@@ -10,40 +10,67 @@ use rand_chacha::{ChaCha8Rng, rand_core::Rng as _};
 use recourse_event_store::Position;
 use serde_json::Value;
 
-use crate::world::Front;
+use super::{breach::Breach, world::Front};
 
 /// Far more than any crash takes.
 const MAX_TRIES: u32 = 1_000;
 
+/// Far more than any answer has.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
 /// Somebody who asks, and does not give up.
-pub(crate) struct Asking {
-    pub(crate) draw: ChaCha8Rng,
-    pub(crate) front: Front,
-    pub(crate) answers_lost: u64,
+pub(super) struct Asking {
+    pub(super) draw: ChaCha8Rng,
+    pub(super) front: Front,
+    pub(super) answers_lost: u64,
 }
 
 /// An answer that came.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
     /// Where it stands in the log; its start where the answer does not say.
-    pub(crate) position: Position,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
+    pub(super) position: Position,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// What its body has under a name.
+    pub(super) fn field(&self, name: &str) -> &Value {
+        field(&self.body, name)
+    }
+
+    /// That nobody may get it.
+    pub(super) fn wrong(self, what: &'static str) -> Breach {
+        Breach::Answer {
+            what,
+            status: self.status,
+            body: self.body.to_string(),
+        }
+    }
+}
+
+/// What an object has under a name; null where it has nothing.
+pub(super) fn field<'a>(of: &'a Value, name: &str) -> &'a Value {
+    of.get(name).unwrap_or(&Value::Null)
 }
 
 impl Asking {
     /// Asks until there is an answer, always under the same key.
-    pub(crate) async fn insist(
+    ///
+    /// # Errors
+    /// Where none comes however often it asks.
+    pub(super) async fn insist(
         &mut self,
         method: &str,
         path: &str,
         key: &str,
         headers: &[(&str, &str)],
         body: &Value,
-    ) -> Answer {
+    ) -> Result<Answer, Breach> {
         let mut last = None;
         for _ in 0..MAX_TRIES {
-            let gateway = self.front.gateway.lock().unwrap().clone();
+            let gateway = self.front.gateway();
             let Some(gateway) = gateway else {
                 self.pause(400).await;
                 continue;
@@ -62,16 +89,16 @@ impl Asking {
                 request = request.header(header::CONTENT_TYPE, "application/json");
                 Body::from(body.to_string())
             };
-            let request = request.body(body).unwrap();
+            let request = request.body(body).map_err(Breach::engine)?;
             let answered =
                 tokio::time::timeout(Duration::from_secs(20), gateway.call(request)).await;
             let Ok(response) = answered else {
-                self.answers_lost += 1;
+                self.answers_lost = self.answers_lost.saturating_add(1);
                 continue;
             };
             if self.draw.next_u64().is_multiple_of(12) {
                 // The network loses the answer.
-                self.answers_lost += 1;
+                self.answers_lost = self.answers_lost.saturating_add(1);
                 continue;
             }
             let (parts, body) = response.into_parts();
@@ -80,23 +107,29 @@ impl Asking {
                 self.pause(400).await;
                 continue;
             }
-            let bytes = to_bytes(body, 1 << 20).await.unwrap();
+            let bytes = to_bytes(body, MAX_ANSWER_BYTES).await;
+            let bytes = bytes.map_err(Breach::engine)?;
             let position = parts
                 .headers
                 .get("recourse-position")
                 .and_then(|value| value.to_str().ok()?.split('-').next()?.parse().ok())
                 .unwrap_or_default();
-            return Answer {
+            return Ok(Answer {
                 status: parts.status,
                 position,
                 headers: parts.headers,
                 body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-            };
+            });
         }
-        panic!("no answer to {method} {path} under {key}, at last {last:?}")
+        Err(Breach::NoAnswer {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            key: key.to_owned(),
+            last,
+        })
     }
 
-    pub(crate) async fn pause(&mut self, at_most_ms: u64) {
+    pub(super) async fn pause(&mut self, at_most_ms: u64) {
         let pause = self.draw.next_u64() % at_most_ms;
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }

@@ -1,7 +1,7 @@
 //! What survives a crash, the processes that do not, and the chaos itself.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -9,10 +9,6 @@ use chrono::{DateTime, Utc};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng as _, SeedableRng as _},
-};
-use recourse::{
-    running,
-    system::{self, Engines, Places, System},
 };
 use recourse_bench::acknowledged::Writer;
 use recourse_bus::{MemoryCheckpoints, embedded, faulty};
@@ -26,36 +22,65 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{asking::Asking, client::Client, operator::Operator, tally::Tally};
+use super::{
+    Options, Outcome, asking::Asking, breach::Breach, client::Client, operator::Operator,
+    tally::Tally,
+};
+use crate::{
+    running,
+    system::{self, Engines, Places, System},
+};
+
+/// When a run begins.
+const BEGIN: DateTime<Utc> = DateTime::from_timestamp_nanos(1_700_000_000_000_000_000);
 
 const CLIENTS: u64 = 12;
+
+/// How often something happens, and how much there is of it, for as many orders as a test run
+/// has. More orders have more of it.
+const FOR_ORDERS: u64 = 72;
 const CRASHES: u64 = 6;
+const STOCK: u64 = 25;
+const OPERATOR_ROUNDS: u64 = 60;
 
 /// What survives a crash, and the chaos itself.
-pub(crate) struct World {
+pub(super) struct World {
     draw: ChaCha8Rng,
-    pub(crate) seed: u64,
-    pub(crate) store: memory::Store,
-    pub(crate) faults: Option<faulty::Bus>,
-    pub(crate) documents: [Arc<views_memory::Documents>; 2],
-    pub(crate) books: Arc<views_memory::Books>,
+    pub(super) options: Options,
+    pub(super) store: memory::Store,
+    pub(super) faults: Option<faulty::Bus>,
+    pub(super) documents: Arc<views_memory::Documents>,
+    second_documents: Arc<views_memory::Documents>,
+    pub(super) books: Arc<views_memory::Books>,
     checkpoints: MemoryCheckpoints,
     snapshots: MemorySnapshots,
-    pub(crate) provider: Arc<Simulator>,
-    pub(crate) clock: Arc<TokioClock>,
+    pub(super) provider: Arc<Simulator>,
+    pub(super) clock: Arc<TokioClock>,
     ids: Ids,
     front: Front,
-    pub(crate) tally: Tally,
+    pub(super) tally: Tally,
 }
 
 /// Where clients find the gateway: nowhere while the process is down.
 #[derive(Clone)]
-pub(crate) struct Front {
-    pub(crate) gateway: Arc<Mutex<Option<Gateway>>>,
+pub(super) struct Front {
+    gateway: Arc<Mutex<Option<Gateway>>>,
+}
+
+impl Front {
+    pub(super) fn gateway(&self) -> Option<Gateway> {
+        let gateway = self.gateway.lock();
+        gateway.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, gateway: Option<Gateway>) {
+        let mut place = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = gateway;
+    }
 }
 
 /// The processes that run now.
-pub(crate) struct Running {
+pub(super) struct Running {
     process: JoinSet<Result<(), system::Error>>,
     second_orchestrator: JoinSet<Result<(), recourse_saga_orchestrator::Error>>,
     engines: Engines,
@@ -63,27 +88,35 @@ pub(crate) struct Running {
 
 impl Running {
     /// A process ends by a crash of ours and by nothing else.
-    fn is_alive(&mut self, seed: u64) {
+    fn is_alive(&mut self) -> Result<(), Breach> {
         if let Some(ended) = self.process.try_join_next() {
-            panic!("seed {seed}: the process ended by itself: {ended:?}");
+            return Err(Breach::Ended {
+                process: "the process",
+                why: format!("{ended:?}"),
+            });
         }
         if let Some(ended) = self.second_orchestrator.try_join_next() {
-            panic!("seed {seed}: the second orchestrator ended by itself: {ended:?}");
+            return Err(Breach::Ended {
+                process: "the second orchestrator",
+                why: format!("{ended:?}"),
+            });
         }
+        Ok(())
     }
 }
 
 impl World {
-    pub(crate) async fn new(seed: u64) -> Self {
-        let origin = DateTime::<Utc>::from_timestamp(1_700_000_000, 0).unwrap();
-        let clock = Arc::new(TokioClock::aligned(origin).await);
+    pub(super) async fn new(options: Options) -> Self {
+        let seed = options.seed;
+        let clock = Arc::new(TokioClock::aligned(BEGIN).await);
         let as_clock: Arc<dyn Clock> = clock.clone();
         Self {
             draw: ChaCha8Rng::seed_from_u64(seed),
-            seed,
+            options,
             store: memory::Store::with_manual_sync(LogId(Uuid::from_u128(seed.into()))),
             faults: None,
-            documents: [Arc::default(), Arc::default()],
+            documents: Arc::default(),
+            second_documents: Arc::default(),
             books: Arc::default(),
             checkpoints: MemoryCheckpoints::default(),
             snapshots: MemorySnapshots::default(),
@@ -100,59 +133,74 @@ impl World {
         }
     }
 
-    pub(crate) async fn live(mut self) -> (Tally, Vec<u8>) {
-        let acknowledged = tempfile::NamedTempFile::new().unwrap();
-        let writer = Arc::new(Mutex::new(Writer::open(acknowledged.path()).unwrap()));
-        let mut running = self.start().await;
+    pub(super) async fn live(mut self) -> Result<Outcome, Breach> {
+        let acknowledged = tempfile::NamedTempFile::new().map_err(Breach::engine)?;
+        let writer = Writer::open(acknowledged.path()).map_err(Breach::engine)?;
+        let writer = Arc::new(Mutex::new(writer));
+        let mut running = self.start().await?;
         let mut clients = JoinSet::new();
+        let orders = u64::from(self.options.orders);
+        let for_orders = |count: u64| (count * orders / FOR_ORDERS).max(1);
         for number in 0..CLIENTS {
+            let one_more = u64::from(number < orders % CLIENTS);
             let client = Client {
                 asking: self.asking(number),
                 number,
+                orders: orders / CLIENTS + one_more,
+                stock: for_orders(STOCK),
                 writer: Arc::clone(&writer),
             };
             clients.spawn(client.live());
         }
         let operator = Operator {
             asking: self.asking(CLIENTS),
+            rounds: for_orders(OPERATOR_ROUNDS),
         };
         clients.spawn(operator.live());
-        for crash in 0..CRASHES {
+        for crash in 0..for_orders(CRASHES) {
             self.pass(200, 4_000).await;
-            running.is_alive(self.seed);
+            running.is_alive()?;
             if crash % 3 == 2 {
                 running.second_orchestrator.shutdown().await;
                 self.tally.orchestrator_crashes += 1;
                 self.pass(1, 500).await;
-                self.start_second_orchestrator(&mut running).await;
+                self.start_second_orchestrator(&mut running).await?;
             } else {
-                running = self.crash(running).await;
+                running = self.crash(running).await?;
             }
         }
         while !clients.is_empty() {
             self.pass(10, 200).await;
             while let Some(ended) = clients.try_join_next() {
-                self.tally.answers_lost += ended.unwrap();
+                self.tally.answers_lost += ended??;
             }
+            running.is_alive()?;
         }
-        self.settle().await;
-        running.is_alive(self.seed);
-        self.check(&acknowledged).await;
+        self.settle().await?;
+        running.is_alive()?;
+        self.check(&acknowledged).await?;
         drop(running);
-        (self.tally, self.store.dump())
+        let took = self.clock.now().signed_duration_since(BEGIN);
+        Ok(Outcome {
+            tally: self.tally,
+            virtual_time: took.to_std().unwrap_or_default(),
+            log: self.store.dump(),
+        })
     }
 
     /// How one of those outside asks, each by draws of its own.
     fn asking(&self, number: u64) -> Asking {
         Asking {
-            draw: ChaCha8Rng::seed_from_u64(self.seed.wrapping_mul(1_000) + number),
+            draw: ChaCha8Rng::seed_from_u64(
+                self.options.seed.wrapping_mul(1_000).wrapping_add(number),
+            ),
             front: self.front.clone(),
             answers_lost: 0,
         }
     }
 
     /// Virtual time goes by; what is appended becomes durable now and then.
-    pub(crate) async fn pass(&mut self, at_least_ms: u64, at_most_ms: u64) {
+    pub(super) async fn pass(&mut self, at_least_ms: u64, at_most_ms: u64) {
         let mut left = at_least_ms + self.draw.next_u64() % (at_most_ms - at_least_ms);
         while left > 0 {
             let step = (1 + self.draw.next_u64() % 12).min(left);
@@ -162,14 +210,15 @@ impl World {
         }
     }
 
-    async fn crash(&mut self, running: Running) -> Running {
+    async fn crash(&mut self, running: Running) -> Result<Running, Breach> {
         // Between two syncs, so that what is appended and not durable is lost.
         let unsynced = self.draw.next_u64() % 12;
         tokio::time::sleep(Duration::from_millis(unsynced)).await;
-        *self.front.gateway.lock().unwrap() = None;
-        let appended = self.store.appended().await.unwrap();
+        self.front.set(None);
+        let appended = self.store.appended().await.map_err(Breach::engine)?;
         self.tally.crashes += 1;
-        self.tally.events_lost_in_crashes += appended.commit - self.store.durable().commit;
+        let lost = appended.commit.saturating_sub(self.store.durable().commit);
+        self.tally.events_lost_in_crashes += lost;
         self.store = self.store.crash();
         let Running {
             mut process,
@@ -182,7 +231,7 @@ impl World {
         self.start().await
     }
 
-    async fn start(&mut self) -> Running {
+    async fn start(&mut self) -> Result<Running, Breach> {
         let store: Arc<dyn EventStore> = Arc::new(self.store.clone());
         let tail = Arc::new(embedded::Bus::new(
             Arc::clone(&store),
@@ -191,13 +240,13 @@ impl World {
         ));
         let bus = match &self.faults {
             Some(faults) => faults.over(tail),
-            None => faulty::Bus::new(tail, faulty::Rates::default(), self.seed),
+            None => faulty::Bus::new(tail, faulty::Rates::default(), self.options.seed),
         };
         self.faults = Some(bus.clone());
         let engines = Engines {
             store,
             bus: Arc::new(bus),
-            documents: self.documents[0].clone(),
+            documents: self.documents.clone(),
             books: self.books.clone(),
             checkpoints: Arc::new(self.checkpoints.clone()),
             snapshots: Arc::new(self.snapshots.clone()),
@@ -207,15 +256,15 @@ impl World {
         };
         let system = System::assemble(engines.clone(), system::Options::default())
             .await
-            .unwrap();
+            .map_err(Breach::engine)?;
         let gateway = system
             .gateway(
                 recourse_gateway::Options::default(),
                 Vec::new(),
                 CancellationToken::new(),
             )
-            .unwrap();
-        *self.front.gateway.lock().unwrap() = Some(gateway);
+            .map_err(Breach::engine)?;
+        self.front.set(Some(gateway));
         let mut process = JoinSet::new();
         process.spawn(system.run(
             CancellationToken::new(),
@@ -227,21 +276,22 @@ impl World {
             second_orchestrator: JoinSet::new(),
             engines,
         };
-        self.start_second_orchestrator(&mut running).await;
-        running
+        self.start_second_orchestrator(&mut running).await?;
+        Ok(running)
     }
 
     /// A process of its own, so with rows of its own.
-    async fn start_second_orchestrator(&self, running: &mut Running) {
+    async fn start_second_orchestrator(&self, running: &mut Running) -> Result<(), Breach> {
         let engines = Engines {
-            documents: self.documents[1].clone(),
+            documents: self.second_documents.clone(),
             ..running.engines.clone()
         };
         let orchestrator = system::orchestrator(&engines, &system::Options::default())
             .await
-            .unwrap();
+            .map_err(Breach::engine)?;
         running
             .second_orchestrator
             .spawn(orchestrator.run(CancellationToken::new()));
+        Ok(())
     }
 }
