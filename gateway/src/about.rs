@@ -19,7 +19,7 @@ use recourse_service::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::Error;
+use crate::{Error, console};
 
 type Codes = Arc<BTreeMap<&'static str, Code>>;
 
@@ -58,8 +58,9 @@ pub(crate) fn routes(readiness: Registry, tables: &[&'static [Code]]) -> Result<
             "/",
             index,
             Operation::new("getIndex", "See what there is")
+                .describe("In JSON, or the console where `Accept` asks for HTML.")
                 .tag("server")
-                .answer(Answer::json::<Index>(200, "Where to begin")),
+                .answer(Answer::json::<Index>(200, "Where to begin").or_media_type("text/html")),
         )
         .get(
             "/healthz",
@@ -94,8 +95,11 @@ struct Index {
     links: BTreeMap<&'static str, &'static str>,
 }
 
-async fn index() -> Json<Index> {
-    Json(Index {
+async fn index(headers: HeaderMap) -> Response {
+    if is_browser(&headers) {
+        return console::page();
+    }
+    let index = Index {
         name: "recourse",
         version: env!("CARGO_PKG_VERSION"),
         links: BTreeMap::from([
@@ -111,7 +115,16 @@ async fn index() -> Json<Index> {
             ("readiness", "/readyz"),
             ("errors", "/errors"),
         ]),
-    })
+    };
+    Json(index).into_response()
+}
+
+/// Whether HTML is wanted.
+fn is_browser(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// What `/healthz` says.
@@ -167,11 +180,7 @@ async fn page(
     let code = codes
         .get(&*code)
         .ok_or_else(|| Problem::new(errors::NOT_FOUND))?;
-    let browser = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/html"));
-    Ok(if browser {
+    Ok(if is_browser(&headers) {
         let page = format!(
             "<!doctype html><html lang=en><meta charset=utf-8><title>{}</title>\
              <pre style=\"white-space:pre-wrap;max-width:80ch;margin:2em auto\">{}</pre></html>\n",

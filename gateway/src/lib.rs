@@ -4,6 +4,7 @@
 //! socket ─▶ server ─▶ entry: id, trace, host, origin, sizes, room ─▶ router ─▶ a service's routes
 //!                       ▲                                              ├──▶ history: the log
 //!                       │                                              ├──▶ watch: what is new in it
+//!                       │                                              ├──▶ console: the page for people
 //!                       └── every failure leaves as a problem ◀────────┴──▶ about: health, errors, the document
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! what a service's own addresses do is the service's.
 
 mod about;
+mod console;
 mod docs;
 mod entry;
 mod history;
@@ -97,7 +99,8 @@ impl Gateway {
                 parts.sagas,
                 &options,
             ))
-            .merge(about::routes(parts.readiness, &parts.errors)?);
+            .merge(about::routes(parts.readiness, &parts.errors)?)
+            .merge(console::routes());
         let router = docs::documented(routes).into_router();
         let shutdown = parts.shutdown;
         let entry = Arc::new(entry::Entry::new(

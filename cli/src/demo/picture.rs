@@ -32,6 +32,7 @@ impl Picture<'_> {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  {what:<30}{how}");
         };
+        line("the console", format!("{url}/"));
         line(
             "every saga, as it happens",
             format!("recourse watch{server}"),

@@ -38,6 +38,82 @@ fn it_lives_and_names_each_dependency() {
     assert_eq!(dependencies[0]["needed_by"], "everything");
 }
 
+/// What a browser sends as it opens a page.
+const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+
+#[test]
+fn the_console_is_a_page_that_loads_and_calls_this_server_alone() {
+    let server = SHARED.server();
+    let index = server.get("/").send().expect(200);
+    assert_eq!(index.json()["name"], "recourse", "to a program it is JSON");
+    let page = server.get("/").header("accept", BROWSER).send().expect(200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+    assert!(
+        !policy.contains("unsafe") && !policy.contains("http"),
+        "{policy}"
+    );
+
+    // From the page on, whatever loads something else, until all is there.
+    let mut wanted: Vec<String> = quoted(&page.text, "\"/console/", '"');
+    let mut seen = BTreeSet::new();
+    while let Some(name) = wanted.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        let path = format!("/console/{name}");
+        let part = server.get(&path).send().expect(200);
+        let media = match name.rsplit('.').next() {
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            _ => "image/svg+xml; charset=utf-8",
+        };
+        assert_eq!(part.header("content-type"), Some(media), "{name}");
+        assert_eq!(part.header("content-security-policy"), Some(policy));
+        assert_eq!(part.header("cache-control"), Some("no-cache"));
+        assert_eq!(part.header("x-content-type-options"), Some("nosniff"));
+        let tag = part.header("etag").unwrap().to_owned();
+        let again = server.get(&path).header("if-none-match", &tag).send();
+        assert_eq!(again.expect(304).header("etag"), Some(&*tag));
+        if name.ends_with(".js") {
+            wanted.extend(quoted(&part.text, " from './", '\''));
+        }
+    }
+    assert!(
+        seen.contains("tally.js") && seen.contains("style.css"),
+        "{seen:?}"
+    );
+    server
+        .get("/console/lib.rs")
+        .send()
+        .expect_problem(404, "not-found");
+}
+
+#[test]
+fn every_address_that_the_console_calls_is_in_the_contract() {
+    let server = SHARED.server();
+    let document = server.get("/openapi.json").send().expect(200).json();
+    let paths = server.get("/console/paths.js").send().expect(200).text;
+    let called = quoted(&paths, ": '/v1/", '\'');
+    assert!(called.len() > 10, "{called:?}");
+    for path in called {
+        let path = format!("/v1/{path}");
+        assert!(document["paths"][&path].is_object(), "{path}");
+    }
+}
+
+/// What stands between a beginning and the next end, each time.
+fn quoted(text: &str, begin: &str, end: char) -> Vec<String> {
+    let parts = text.split(begin).skip(1);
+    parts
+        .filter_map(|rest| Some(rest.split_once(end)?.0.to_owned()))
+        .collect()
+}
+
 #[test]
 fn metrics_count_what_the_store_does() {
     let server = SHARED.server();

@@ -122,6 +122,7 @@ impl World {
             .replace("{sku}", "tea-1")
             .replace("{stream}", "product-tea-1")
             .replace("{code}", "not-found")
+            .replace("{part}", "app.js")
             .replace("{id}", id.as_str().unwrap_or("{id}"))
     }
 
@@ -153,6 +154,11 @@ impl World {
                 let seen = self.server.get(&self.path("/v1/sagas/{id}")).send();
                 let last = seen.position().to_owned();
                 self.good(operation).header("last-event-id", last).send()
+            }
+            ("getConsolePart", 304) => {
+                let part = self.good(operation).send();
+                let tag = part.header("etag").unwrap().to_owned();
+                self.good(operation).header("if-none-match", tag).send()
             }
             ("actOnSaga", 200) => self.at(operation, &self.actions_of_pending_saga()).send(),
             ("cancelOrder", 200) => {

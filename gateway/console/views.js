@@ -1,0 +1,40 @@
+// The views that queries are answered from, and how far behind the log each is.
+
+import { get } from './api.js';
+import { badge, el, fill, table } from './dom.js';
+import { paths } from './paths.js';
+import { duration } from './words.js';
+
+export async function show(page, visit) {
+  visit.titled('Views');
+  const place = el('div');
+  fill(
+    page,
+    el('h1', {}, 'Views'),
+    el('p', { class: 'aside' }, 'Each is folded from the log and can be filled from it anew. No decision reads one.'),
+    place,
+  );
+  const look = async () => {
+    fill(place, await listed(visit.signal, true));
+    visit.connected('live');
+  };
+  await look();
+  visit.every(1000, () => look().catch((error) => error.name !== 'AbortError' && visit.connected('lost')));
+}
+
+/** All of them; `whole` with all that is known of each. */
+export async function listed(signal, whole) {
+  const { body } = await get(paths.projections, {}, {}, { signal });
+  const columns = [
+    ['View', ({ name }) => name],
+    ['Status', ({ status }) => badge(status)],
+    ['Behind', ({ lag_events: events }) => (events === 0 ? 'up to date' : `${events.toLocaleString()} events`), 'number'],
+    ['Lag', ({ lag_ms: ms }) => duration(ms), 'number'],
+  ];
+  const more = [
+    ['Version', ({ version }) => String(version), 'number'],
+    ['Position', ({ position }) => position, 'number'],
+    ['Detail', ({ detail }) => detail ?? '', 'wide'],
+  ];
+  return table('Views', whole ? [...columns, ...more] : columns, body.items);
+}
