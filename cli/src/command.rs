@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 use recourse_service::{options, telemetry};
 
 pub(crate) use crate::output::print;
+#[cfg(feature = "distributed")]
+use crate::serve;
 use crate::{
     arguments::Usage, backup, bench, bench_watch, descriptors, manual, output, projections, replay,
     sagas, schemas, simulate, system::Places, threads::Threads, up, verify, watch, why,
@@ -31,6 +33,10 @@ pub struct CommandLine {
 enum Command {
     /// Run everything in one process, under a data folder.
     Up(up::Options),
+    /// Run one service in a process of its own.
+    #[cfg(feature = "distributed")]
+    #[command(subcommand)]
+    Serve(serve::Service),
     /// Tell what happens to sagas, as it happens.
     Watch(watch::Options),
     Why(why::Options),
@@ -82,6 +88,10 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     ) {
         descriptors::raise();
     }
+    #[cfg(feature = "distributed")]
+    if matches!(line.command, Command::Serve(_)) {
+        descriptors::raise();
+    }
     // Outside of the runtime: no runtime may end inside of another, and where one of these
     // threads cannot be had, those before it do.
     let threads = match &line.command {
@@ -96,6 +106,8 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
                 let served = up::run(options, places).await;
                 served.map(|()| ExitCode::SUCCESS)
             }
+            #[cfg(feature = "distributed")]
+            Command::Serve(service) => serve::run(service).await.map(|()| ExitCode::SUCCESS),
             Command::Watch(options) => watch::run(options).await,
             Command::Why(options) => why::run(options).await,
             Command::Verify(options) => verify::run(options).await,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! main ─▶ command ─▶ up: the system on the embedded engines, behind the gateway
+//!                 ├▶ serve: one service, in a process of its own
 //!                 ├▶ verify: the promises, held against the log and the views
 //!                 ├▶ simulate: the system on engines in memory, from a seed
 //!                 └▶ bench: load from a process of its own
@@ -30,6 +31,8 @@ mod replay;
 pub mod running;
 mod sagas;
 mod schemas;
+#[cfg(feature = "distributed")]
+mod serve;
 mod simulate;
 pub mod simulation;
 mod storage;

@@ -16,14 +16,17 @@
 //! - [`Policy`] says what clients may append to and what they are shown.
 //! - `appending`, `reading`, `following`: the calls. `filter`: which events of `$all`.
 //! - `message`: events and ids as the protocol has them. `refusal`: errors as clients parse them.
-//! - `about`: what the server can do, and who leads. `connections`: at most so many.
+//! - `naming`: what the log is called, for clients of ours. `about`: what the server can do, and who leads. `connections`: at most so many.
 
 mod about;
 mod appending;
 mod connections;
 mod filter;
 mod following;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod message;
+mod naming;
 mod options;
 mod reading;
 mod refusal;
@@ -39,11 +42,12 @@ use bytes::Bytes;
 use recourse_event_store::{EventStore, RecordedEvent, StreamName};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::Router};
 
+pub use naming::{NamingError, name_log};
 pub use options::{InvalidOptions, Options};
 
-use crate::wire;
+use crate::wire::{self, streams::streams_server::StreamsServer};
 
 /// What clients may do and see.
 pub trait Policy: Send + Sync + 'static {
@@ -103,6 +107,8 @@ struct Shared {
 pub struct Bound {
     listener: TcpListener,
     shared: Arc<Shared>,
+    #[cfg(feature = "hostile")]
+    hostility: Option<hostile::Hostility>,
 }
 
 impl Bound {
@@ -133,7 +139,17 @@ impl Bound {
                 subscriptions: AtomicU64::new(0),
                 stop,
             }),
+            #[cfg(feature = "hostile")]
+            hostility: None,
         })
+    }
+
+    /// Misbehaves, for tests of clients.
+    #[cfg(feature = "hostile")]
+    #[must_use]
+    pub fn hostile(mut self, hostility: hostile::Hostility) -> Self {
+        self.hostility = Some(hostility);
+        self
     }
 
     /// Where it listens.
@@ -147,27 +163,14 @@ impl Bound {
     /// # Errors
     /// [`Error::Transport`].
     pub async fn serve(self) -> Result<(), Error> {
-        let Self { listener, shared } = self;
+        let shared = Arc::clone(&self.shared);
         let options = &shared.options;
         let stop = shared.stop.clone();
-        let limit = options
-            .max_append_bytes
-            .saturating_add(MESSAGE_OVERHEAD_BYTES);
-        let streams = streams::Service(Arc::clone(&shared));
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(options.keepalive()))
-            .http2_keepalive_timeout(Some(options.keepalive()))
-            .max_concurrent_streams(Some(options.max_calls_per_connection))
-            .add_service(
-                wire::streams::streams_server::StreamsServer::new(streams)
-                    .max_decoding_message_size(limit.saturating_mul(4)),
-            )
-            .add_service(about::gossip(Arc::clone(&shared)))
-            .add_service(about::features())
-            .serve_with_incoming_shutdown(
-                connections::accept(listener, options.max_connections),
-                stop.clone().cancelled_owned(),
-            );
+        let router = self.router();
+        let server = router.serve_with_incoming_shutdown(
+            connections::accept(self.listener, options.max_connections),
+            stop.clone().cancelled_owned(),
+        );
         let drain = options.drain();
         let overdue = async {
             stop.cancelled().await;
@@ -178,6 +181,32 @@ impl Bound {
             served = server => served.map_err(Error::Transport),
             () = overdue => Ok(()),
         }
+    }
+
+    fn router(&self) -> Router {
+        let shared = &self.shared;
+        let options = &shared.options;
+        let limit = options
+            .max_append_bytes
+            .saturating_add(MESSAGE_OVERHEAD_BYTES)
+            .saturating_mul(4);
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(options.keepalive()))
+            .http2_keepalive_timeout(Some(options.keepalive()))
+            .max_concurrent_streams(Some(options.max_calls_per_connection));
+        #[cfg(feature = "hostile")]
+        if let Some(hostility) = &self.hostility {
+            let streams = hostile::Service::new(Arc::clone(shared), hostility.clone());
+            return server
+                .add_service(StreamsServer::new(streams).max_decoding_message_size(limit))
+                .add_service(hostility.gossip(shared.address))
+                .add_service(about::features());
+        }
+        let streams = streams::Service(Arc::clone(shared));
+        server
+            .add_service(StreamsServer::new(streams).max_decoding_message_size(limit))
+            .add_service(about::gossip(Arc::clone(shared)))
+            .add_service(about::features())
     }
 }
 

@@ -9,5 +9,7 @@
 )]
 
 mod conformance;
+mod hostility;
 mod restarts;
+mod speed;
 mod world;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::world::{LOG, Serving, memory};
-use recourse_esdb::client::Store;
+use recourse_esdb::{client::Store, server::name_log};
 use recourse_event_store::{
-    Append, AppendError, EventStore, ExpectedRevision, Filter, Position, StoreError, Visibility,
+    Append, AppendError, Direction, EventStore, ExpectedRevision, Filter, NewEvent, Position, Read,
+    StoreError, StreamName, Visibility,
     conformance::{event, stream},
 };
 use tokio::{task::JoinSet, time::Instant};
@@ -108,4 +109,80 @@ async fn calls_are_not_kept_waiting_for_ever() {
     assert_eq!(store.wait_durable(end).await.ok(), Some(()));
     let beyond = Position::dense(u64::MAX);
     assert!(unavailable(store.wait_durable(beyond).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn a_log_that_is_renamed_keeps_its_former_names() {
+    let mut serving = Serving::start(memory()).await;
+    // As `recourse serve store` does before it serves.
+    name_log(&*serving.store).await.unwrap();
+    let first = serving.connect().await;
+    assert_eq!(first.log_id(), serving.store.log_id());
+    append(&first, ExpectedRevision::Any, 1).await.unwrap();
+    let renamed = Append {
+        stream: StreamName::parse("recourse-log").unwrap(),
+        expected: ExpectedRevision::Exact(0),
+        events: vec![NewEvent::raw(
+            LOG.0,
+            "log.named.v1",
+            format!(r#"{{"id":"{LOG}"}}"#),
+            &b"{}"[..],
+        )],
+    };
+    let answer = serving.store.append(vec![renamed]).await.pop().unwrap();
+    let second = serving.connect().await;
+    assert_eq!(second.log_id(), LOG);
+    let former = (serving.store.log_id(), answer.unwrap().position.unwrap());
+    assert_eq!(second.former_names(), [former]);
+    // Nobody is shown it, and who knew the log under its former name does not go on with it.
+    let log = second.read_all(all()).await.unwrap();
+    assert_eq!(log.events.len(), 1);
+    serving.kill().await;
+    serving.begin().await;
+    let answer = first.appended().await.unwrap_err();
+    assert!(
+        matches!(&answer, StoreError::Unavailable(why) if why.contains("it was")),
+        "{answer}"
+    );
+}
+
+fn all() -> Read {
+    Read {
+        from: None,
+        direction: Direction::Forward,
+        visibility: Visibility::Durable,
+        filter: Filter::All,
+        max_events: 100,
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_has_lost_its_end_is_not_gone_on_with() {
+    let mut serving = Serving::start(memory()).await;
+    let mut options = serving.options();
+    options.timeout_ms = 500;
+    let store = Store::connect(options, LOG).await.unwrap();
+    for number in 0..3 {
+        append(&store, ExpectedRevision::Any, number).await.unwrap();
+    }
+    let copy = memory();
+    let old = store.read_all(all()).await.unwrap().events;
+    serving.kill().await;
+    // As from a backup: the name, and the first event only.
+    serving.store = copy;
+    serving.begin().await;
+    let restored = Store::connect(serving.options(), LOG).await.unwrap();
+    append(&restored, ExpectedRevision::Any, 0).await.unwrap();
+    let answer = append(&store, ExpectedRevision::Exact(2), 3).await;
+    let Err(AppendError::Store(StoreError::Unavailable(why))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(why.contains("lost its end"), "{why}");
+    // Nor is anything after it passed over once the log has grown past it.
+    let mut follower = restored
+        .subscribe(old[2].position, Filter::All, Visibility::Durable)
+        .await
+        .unwrap();
+    let error = follower.next().await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed(_)), "{error}");
 }

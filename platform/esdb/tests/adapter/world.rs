@@ -4,7 +4,7 @@ use std::{any::Any, net::SocketAddr, sync::Arc};
 
 use recourse_esdb::{
     client::{self, Store},
-    server::{Bound, Options, Trusted},
+    server::{Bound, Options, Trusted, hostile::Hostility},
 };
 use recourse_event_store::{EventStore, LogId, embedded, memory};
 use tokio::{
@@ -35,6 +35,7 @@ pub(crate) fn embedded() -> (Arc<dyn EventStore>, tempfile::TempDir) {
 pub(crate) struct Serving {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) address: SocketAddr,
+    hostility: Option<Hostility>,
     /// Its own, so that all of it can be taken away at once.
     runtime: Option<Runtime>,
     _keep: Vec<Box<dyn Any>>,
@@ -42,8 +43,13 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) async fn start(store: Arc<dyn EventStore>) -> Self {
+        Self::start_as(store, None).await
+    }
+
+    pub(crate) async fn start_as(store: Arc<dyn EventStore>, hostility: Option<Hostility>) -> Self {
         let mut serving = Self {
             store,
+            hostility,
             address: "127.0.0.1:0".parse().unwrap(),
             runtime: None,
             _keep: Vec::new(),
@@ -71,6 +77,10 @@ impl Serving {
             CancellationToken::new(),
         );
         let bound = runtime.spawn(binding).await.unwrap().unwrap();
+        let bound = match &self.hostility {
+            Some(hostility) => bound.hostile(hostility.clone()),
+            None => bound,
+        };
         self.address = bound.address();
         runtime.spawn(bound.serve());
         self.runtime = Some(runtime);
