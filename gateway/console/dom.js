@@ -28,11 +28,26 @@ function put(into, ...children) {
   }
 }
 
-/** Puts new children in place of the old ones. */
+/**
+ * Puts new children in place of the old ones. Whoever was at one of them with the keyboard is at the
+ * same one again, and what was unfolded stays so.
+ */
 export function fill(into, ...children) {
   const made = document.createDocumentFragment();
   put(made, ...children);
+  const focused = into.contains(document.activeElement) && document.activeElement;
+  const opened = Array.from(into.querySelectorAll('details'), ({ open }) => open);
   into.replaceChildren(made);
+  into.querySelectorAll('details').forEach((details, index) => {
+    if (opened[index]) details.open = true;
+  });
+  if (!focused || focused === into) return;
+  const same = [...into.querySelectorAll(focused.localName)].find((one) => nameOf(one) === nameOf(focused));
+  same?.focus({ preventScroll: true });
+}
+
+function nameOf(one) {
+  return one.getAttribute('href') ?? one.getAttribute('name') ?? one.textContent;
 }
 
 /** A part of a drawing. */

@@ -80,7 +80,6 @@ export function operator(place, visit, { id, reload }) {
     const choice = stepsFor(action, steps);
     const step = choice && (choice.some(([name]) => name === given.step) ? given.step : choice[0]?.[0]);
     const results = choice && step ? RESULTS[action] : null;
-    const focused = document.activeElement?.name;
     fill(
       fields,
       select('action', 'Action', Object.entries(ACTIONS), action),
@@ -92,7 +91,6 @@ export function operator(place, visit, { id, reload }) {
         input('reference', "The provider's name for it, where known", given.reference, { maxlength: '128' }),
       input('reason', 'Reason, kept with what is done', given.reason, { required: true, maxlength: '500' }),
     );
-    if (focused) form.elements[focused]?.focus();
   };
 
   const look = async () => {
