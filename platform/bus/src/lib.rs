@@ -7,14 +7,19 @@
 //!
 //! The event store is the outbox: nothing is ever published that is not an event there. On
 //! the embedded engines the bus *is* the store's tail ([`embedded`]); between processes a
-//! relay carries the same records through Kafka. Either way a consumer gets everything at
-//! least once and in order, and commits how far its *effects* have gone.
+//! relay carries the same records through Kafka (`kafka`, behind the feature of that name).
+//! Either way a consumer gets everything at least once and in order, and commits how far its
+//! *effects* have gone.
 
 mod checkpoints;
 mod command;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod embedded;
 #[cfg(feature = "testing")]
 pub mod faulty;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod port;
 
 pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};

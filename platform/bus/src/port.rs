@@ -14,7 +14,8 @@ pub struct Delivery {
     pub command: Command,
     /// Where it stands in the order of all commands.
     pub mark: Mark,
-    /// The event of the saga's stream that carries it: its saga, correlation and cause.
+    /// The event of the saga's stream that carries it: its saga, correlation and cause. Between
+    /// processes it comes without its data.
     pub event: Arc<RecordedEvent>,
 }
 
@@ -23,9 +24,11 @@ pub struct Delivery {
 pub struct Deliveries<T> {
     /// The messages.
     pub messages: Vec<T>,
-    /// Everything up to here was considered: what to commit once the effects are durable.
+    /// Everything up to here was considered: what to commit once the effects are durable. Never
+    /// goes back; a member of a group may have been handed some of what comes after it already.
     pub considered: Position,
-    /// That the consumer had caught up with the log when this was answered.
+    /// That the consumer has caught up with the log: at least with what was its head when the
+    /// consumer was made.
     pub at_end: bool,
 }
 
@@ -59,19 +62,33 @@ pub enum BusError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The engine between the processes cannot be reached, or is not set up yet.
+    #[error("the bus is not available: {0}")]
+    Unavailable(String),
+    /// A topic is not what it was: records of it are gone. Somebody has to make it again; then
+    /// asking again helps.
+    #[error("the topic `{topic}` cannot be read on: {reason}")]
+    Topic {
+        /// Which topic.
+        topic: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
 }
 
 /// The bus.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// The commands for aggregates of these categories, after what `group` has committed.
+    /// The commands for aggregates of these categories, after what `group` has committed. Those
+    /// for one aggregate come in log order; between processes, the members of a group share the
+    /// aggregates, and who joins or leaves moves some of them: what was not committed comes again.
     async fn commands(
         &self,
         group: &str,
         categories: &[&str],
     ) -> Result<Box<dyn Consumer<Delivery>>, BusError>;
 
-    /// The events that a filter wants, after `after` (exclusive). Who consumes these keeps
+    /// The events that a filter wants, after `after` (exclusive), in log order. Who consumes these keeps
     /// its own checkpoint beside what it derives from them.
     async fn events(
         &self,
@@ -83,13 +100,14 @@ pub trait Bus: Send + Sync + 'static {
 /// One member of a group.
 #[async_trait]
 pub trait Consumer<T>: Send {
-    /// Waits for more. At least once, in log order; may be dropped while it waits.
+    /// Waits for more. At least once, in order; may be dropped while it waits.
     ///
     /// # Errors
     /// After any error the consumer is done: ask the bus for a new one.
     async fn next(&mut self) -> Result<Deliveries<T>, BusError>;
 
-    /// Says that everything up to `considered` has had its effect, durably. Cheap: kept in
-    /// memory and written now and then. A no-op for consumers that keep their own checkpoint.
+    /// Says that everything up to `considered`, as [`Self::next`] has answered it, has had its
+    /// effect, durably. Cheap: kept in memory and written now and then. A no-op for consumers
+    /// that keep their own checkpoint.
     async fn commit(&mut self, considered: Position) -> Result<(), BusError>;
 }

@@ -7,8 +7,6 @@
     reason = "a test says what is wrong by failing"
 )]
 
-mod world;
-
 use std::{
     sync::{
         Arc,
@@ -18,6 +16,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use recourse_bus::conformance::world::{
+    GROUP, LOG, SENT, append, bounded, embedded_bus, memory_store, numbers, outgoing, sagas,
+    to_stock,
+};
 use recourse_bus::{
     Bus, BusError, Checkpoint, Checkpoints, CheckpointsError, Consumer, Delivery,
     MemoryCheckpoints, embedded,
@@ -28,10 +30,6 @@ use recourse_event_store::{
 };
 use tokio::time::Instant;
 use uuid::Uuid;
-use world::{
-    GROUP, LOG, SENT, append, bounded, embedded_bus, memory_store, numbers, outgoing, sagas,
-    to_stock,
-};
 
 async fn stock(bus: &embedded::Bus) -> Box<dyn Consumer<Delivery>> {
     bounded(bus.commands(GROUP, &["stock"])).await.unwrap()

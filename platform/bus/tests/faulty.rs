@@ -7,14 +7,14 @@
     reason = "a test says what is wrong by failing"
 )]
 
-mod world;
-
 use std::{sync::Arc, time::Duration};
 
+use recourse_bus::conformance::world::{
+    GROUP, Service, bounded, embedded_bus, memory_store, numbers, sagas, to_stock,
+};
 use recourse_bus::{Bus, BusError, MemoryCheckpoints, faulty};
 use recourse_event_store::{EventStore, Filter, Position, StoreError};
 use tokio::{task::JoinSet, time::Instant};
-use world::{GROUP, Service, bounded, embedded_bus, memory_store, numbers, sagas, to_stock};
 
 const NEVER: faulty::Rates = faulty::Rates {
     loss_once_in: 0,

@@ -252,7 +252,7 @@ impl<A: Aggregate> Worker<A> {
 
             // Whoever went on would lose a command that its saga waits for.
             BusError::Checkpoint { .. } | BusError::Malformed { .. } => true,
-            BusError::Gap { .. } => false,
+            BusError::Gap { .. } | BusError::Unavailable(_) | BusError::Topic { .. } => false,
         };
         if is_fatal {
             return Err(WorkerError::Bus(error));

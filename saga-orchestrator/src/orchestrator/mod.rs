@@ -415,7 +415,7 @@ fn is_passing(error: &Error) -> bool {
         Error::Store(error) => is_store_passing(error),
         Error::Bus(error) | Error::InFlight(in_flight::Error::Position(error)) => match error {
             BusError::Store(error) => is_store_passing(error),
-            BusError::Gap { .. } => true,
+            BusError::Gap { .. } | BusError::Unavailable(_) | BusError::Topic { .. } => true,
             BusError::Checkpoint { .. } | BusError::Malformed { .. } => false,
         },
         Error::InFlight(in_flight::Error::Documents(error)) => {

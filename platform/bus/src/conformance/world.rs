@@ -1,5 +1,4 @@
 //! A log with sagas that send commands, and a service that acts on them.
-#![allow(dead_code, reason = "each test binary uses its part of it")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use recourse_bus::{
+use crate::{
     Bus, BusError, Command, Consumer, Deliveries, Delivery, Json, MemoryCheckpoints, embedded,
 };
 use recourse_event_store::{
@@ -16,12 +15,12 @@ use recourse_event_store::{
 };
 use uuid::Uuid;
 
-pub(crate) const LOG: LogId = LogId(Uuid::from_u128(7));
-pub(crate) const GROUP: &str = "inventory";
-pub(crate) const SENT: &str = "saga.sent.v1";
+pub const LOG: LogId = LogId(Uuid::from_u128(7));
+pub const GROUP: &str = "inventory";
+pub const SENT: &str = "saga.sent.v1";
 
 /// What of a saga's event goes out: the commands in its data.
-pub(crate) fn outgoing(event: &RecordedEvent) -> Result<Vec<Command>, typed::Error> {
+pub fn outgoing(event: &RecordedEvent) -> Result<Vec<Command>, typed::Error> {
     if &*event.event.event_type != SENT {
         return Ok(vec![]);
     }
@@ -31,7 +30,7 @@ pub(crate) fn outgoing(event: &RecordedEvent) -> Result<Vec<Command>, typed::Err
     })
 }
 
-pub(crate) fn command(number: u64, target: &StreamName) -> Command {
+pub fn command(number: u64, target: &StreamName) -> Command {
     Command {
         id: Uuid::from_u64_pair(1, number),
         target: target.clone(),
@@ -41,25 +40,17 @@ pub(crate) fn command(number: u64, target: &StreamName) -> Command {
     }
 }
 
-pub(crate) fn embedded_bus(
-    store: &Arc<dyn EventStore>,
-    checkpoints: &MemoryCheckpoints,
-) -> embedded::Bus {
+pub fn embedded_bus(store: &Arc<dyn EventStore>, checkpoints: &MemoryCheckpoints) -> embedded::Bus {
     embedded::Bus::new(Arc::clone(store), outgoing, Arc::new(checkpoints.clone()))
 }
 
-pub(crate) fn memory_store() -> Arc<dyn EventStore> {
+pub fn memory_store() -> Arc<dyn EventStore> {
     Arc::new(memory::Store::new(LOG))
 }
 
 /// Appends one event, however often the store has to be asked. Its id follows from its
 /// stream and revision, so a repeat is one.
-pub(crate) async fn append(
-    store: &dyn EventStore,
-    stream: &StreamName,
-    event_type: &str,
-    data: String,
-) {
+pub async fn append(store: &dyn EventStore, stream: &StreamName, event_type: &str, data: String) {
     let mut expected = ExpectedRevision::NoStream;
     loop {
         let name = format!("{expected:?}/{stream}/{data}");
@@ -84,7 +75,7 @@ pub(crate) async fn append(
 }
 
 /// A saga's event that sends commands to these targets, numbered on from `first`.
-pub(crate) async fn send(store: &dyn EventStore, saga: u64, first: u64, targets: &[StreamName]) {
+pub async fn send(store: &dyn EventStore, saga: u64, first: u64, targets: &[StreamName]) {
     let commands: Vec<_> = (first..)
         .zip(targets)
         .map(|(number, target)| command(number, target))
@@ -94,7 +85,7 @@ pub(crate) async fn send(store: &dyn EventStore, saga: u64, first: u64, targets:
 }
 
 /// Sagas that send two commands to stock and one to an order, among other events.
-pub(crate) async fn sagas(store: &dyn EventStore, range: std::ops::Range<u64>) {
+pub async fn sagas(store: &dyn EventStore, range: std::ops::Range<u64>) {
     for saga in range {
         let targets = [
             StreamName::new("stock", saga % 5),
@@ -110,20 +101,32 @@ pub(crate) async fn sagas(store: &dyn EventStore, range: std::ops::Range<u64>) {
 }
 
 /// The numbers of the commands to stock that [`sagas`] sends, in order.
-pub(crate) fn to_stock(range: std::ops::Range<u64>) -> Vec<u64> {
+pub fn to_stock(range: std::ops::Range<u64>) -> Vec<u64> {
     range.flat_map(|saga| [saga * 3, saga * 3 + 2]).collect()
 }
 
-pub(crate) fn numbers(deliveries: &[Delivery]) -> Vec<u64> {
+/// The same for each target.
+pub fn to_each_stock(range: std::ops::Range<u64>) -> BTreeMap<StreamName, Vec<u64>> {
+    let mut by_target = BTreeMap::<StreamName, Vec<u64>>::new();
+    for saga in range {
+        for (stock, number) in [(saga % 5, saga * 3), ((saga + 1) % 5, saga * 3 + 2)] {
+            let target = StreamName::new("stock", stock);
+            by_target.entry(target).or_default().push(number);
+        }
+    }
+    by_target
+}
+
+pub fn numbers(deliveries: &[Delivery]) -> Vec<u64> {
     deliveries.iter().map(number).collect()
 }
 
-pub(crate) fn number(delivery: &Delivery) -> u64 {
+pub fn number(delivery: &Delivery) -> u64 {
     delivery.command.data.read().unwrap()
 }
 
 /// A wait that only something that hangs does not survive.
-pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
+pub async fn bounded<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(3_600), future)
         .await
         .expect("the bus hangs")
@@ -131,20 +134,22 @@ pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
 
 /// A service as the design has it: one effect for each command, by the mark of its target.
 #[derive(Default)]
-pub(crate) struct Service {
+pub struct Service {
     marks: BTreeMap<StreamName, Mark>,
     /// Every command that took effect, in the order in which it did.
-    pub(crate) effects: Vec<u64>,
-    pub(crate) seen: BTreeSet<Uuid>,
+    pub effects: Vec<u64>,
+    /// The same for each target.
+    pub by_target: BTreeMap<StreamName, Vec<u64>>,
+    pub seen: BTreeSet<Uuid>,
     /// Deliveries that changed nothing.
-    pub(crate) redelivered: usize,
+    pub redelivered: usize,
     /// Consumers that ended, by how.
-    pub(crate) gaps: usize,
-    pub(crate) cuts: usize,
+    pub gaps: usize,
+    pub cuts: usize,
 }
 
 impl Service {
-    pub(crate) fn take(&mut self, delivery: &Delivery) {
+    pub fn take(&mut self, delivery: &Delivery) {
         let mark = self
             .marks
             .entry(delivery.command.target.clone())
@@ -161,10 +166,12 @@ impl Service {
         *mark = delivery.mark;
         assert!(self.seen.insert(delivery.command.id), "two marks, one id");
         self.effects.push(number(delivery));
+        let of_target = self.by_target.entry(delivery.command.target.clone());
+        of_target.or_default().push(number(delivery));
     }
 
     /// Consumes until this many commands took effect; asks for a new consumer after each end.
-    pub(crate) async fn run(&mut self, bus: &dyn Bus, store: &dyn EventStore, effects: usize) {
+    pub async fn run(&mut self, bus: &dyn Bus, store: &dyn EventStore, effects: usize) {
         let mut consumer: Option<Box<dyn Consumer<Delivery>>> = None;
         while self.effects.len() < effects {
             let answer = match &mut consumer {
@@ -184,7 +191,7 @@ impl Service {
                     self.gaps += 1;
                     consumer = None;
                 }
-                Err(BusError::Store(StoreError::Unavailable(_))) => {
+                Err(BusError::Store(StoreError::Unavailable(_)) | BusError::Unavailable(_)) => {
                     self.cuts += 1;
                     consumer = None;
                 }

@@ -1,0 +1,495 @@
+//! The thread that polls a consumer of librdkafka, and what it hands on.
+//!
+//! ```text
+//! librdkafka ──▶ poll ──▶ records, decoded ──▶ bounded queue ──▶ a consumer of the bus
+//!                 │ ▲                                              │
+//!     partitions come and go, in the same queue                    │ what had its effect
+//!                   └── commits, pauses ◀──────────────────────────┘
+//! ```
+//!
+//! It polls whatever its owner does, so that a member which is busy keeps its place in its group. A
+//! queue that is full pauses the partitions.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
+    error::{KafkaError, KafkaResult},
+    message::{BorrowedMessage, Message as _},
+    topic_partition_list::Offset,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
+};
+use recourse_event_store::LogId;
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Record,
+    chain::Chain,
+    client::{self, Client},
+};
+use crate::BusError;
+
+/// How long the thread waits for news at most before it looks what its owner wants.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lane {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+}
+
+/// What a consumer is told, in the order in which it happened.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// These partitions are read from here on.
+    Assigned(Vec<Assigned>),
+    /// These are not any more.
+    Revoked(Vec<Lane>),
+    /// What they hold.
+    Records(Vec<Received>),
+    /// Nothing more comes.
+    Failed(BusError),
+}
+
+/// A partition that is read from here on.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) lane: Lane,
+    /// As far as it had its effect; none where nothing had.
+    pub(super) chain: Option<Chain>,
+}
+
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) lane: Lane,
+    pub(super) offset: i64,
+    pub(super) record: Record,
+}
+
+/// How far a partition had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// Where to go on.
+    pub(super) next_offset: i64,
+    /// The partition as it was seen before that.
+    pub(super) chain: Chain,
+}
+
+/// The other end of the thread. Dropped, it ends the thread, which leaves its group.
+pub(super) struct Reader {
+    items: mpsc::Receiver<Item>,
+    shared: Arc<Shared>,
+}
+
+/// What the thread and its owner tell each other beside the queue.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// What callbacks have seen, until the thread puts it in the queue.
+    seen: Mutex<Vec<Item>>,
+    /// What may be committed.
+    done: Mutex<BTreeMap<Lane, Done>>,
+    /// The partitions that are ahead of others: to be paused.
+    ahead: Mutex<BTreeSet<Lane>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a thread reads.
+pub(super) struct Reading {
+    pub(super) client: Client,
+    /// The group, for the broker.
+    pub(super) group: String,
+    /// Which log the records have to come from.
+    pub(super) log: LogId,
+}
+
+impl Reader {
+    /// Starts the thread. `begin` says what is read, where no group does, or subscribes.
+    pub(super) fn start(
+        reading: Reading,
+        begin: impl FnOnce(&BaseConsumer<Context>) -> Result<Vec<Assigned>, BusError> + Send + 'static,
+    ) -> Self {
+        let options = reading.client.options();
+        let (sender, items) = mpsc::channel(options.max_queued_batches.max(1));
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        // The runtime waits for it when it ends, so a member that ends has left its group.
+        tokio::task::spawn_blocking(move || run(&reading, begin, &sender, &ours));
+        Self { items, shared }
+    }
+
+    /// The next thing that happened. May be dropped while it waits.
+    pub(super) async fn next(&mut self) -> Item {
+        let item = self.items.recv().await;
+        item.unwrap_or_else(|| Item::Failed(BusError::Unavailable("the reader ended".to_owned())))
+    }
+
+    /// Has this committed before long.
+    pub(super) fn commit(&self, done: BTreeMap<Lane, Done>) {
+        lock(&self.shared.done).extend(done);
+    }
+
+    /// Has these partitions, and no others, paused.
+    pub(super) fn hold(&self, ahead: BTreeSet<Lane>) {
+        *lock(&self.shared.ahead) = ahead;
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+    }
+}
+
+/// What librdkafka calls back.
+pub(super) struct Context {
+    client: Client,
+    shared: Arc<Shared>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let changed = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, partitions)
+        } else {
+            self.revoke(consumer, partitions)
+        };
+        if let Err(error) = changed {
+            let error = BusError::Unavailable(format!("the partitions cannot be read: {error}"));
+            lock(&self.shared.seen).push(Item::Failed(error));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            // Who reads them next gets some of it again.
+            tracing::warn!(%error, "offsets were not committed");
+        }
+    }
+}
+
+impl Context {
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> KafkaResult<()> {
+        let mut wanted = TopicPartitionList::new();
+        for partition in partitions.elements() {
+            wanted.add_partition(partition.topic(), partition.partition());
+        }
+        let committed = consumer.committed_offsets(wanted, self.client.timeout())?;
+        let mut from = TopicPartitionList::new();
+        let mut assigned = Vec::new();
+        for partition in committed.elements() {
+            partition.error()?;
+            let lane = Lane {
+                topic: partition.topic().into(),
+                partition: partition.partition(),
+            };
+            let (offset, chain) = match (partition.offset(), Chain::parse(partition.metadata())) {
+                (offset @ Offset::Offset(_), Some(chain)) => (offset, Some(chain)),
+                _ => (Offset::Beginning, None),
+            };
+            from.add_partition_offset(&lane.topic, lane.partition, offset)?;
+            assigned.push(Assigned { lane, chain });
+        }
+        tracing::debug!(?assigned, "partitions assigned");
+        lock(&self.shared.seen).push(Item::Assigned(assigned));
+        consumer.incremental_assign(&from)
+    }
+
+    fn revoke(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> KafkaResult<()> {
+        // Who gets them next need not do again what is done.
+        if !consumer.assignment_lost() {
+            commit(consumer, &self.shared, CommitMode::Sync);
+        }
+        let lanes: Vec<_> = partitions
+            .elements()
+            .iter()
+            .map(|partition| Lane {
+                topic: partition.topic().into(),
+                partition: partition.partition(),
+            })
+            .collect();
+        tracing::debug!(?lanes, "partitions revoked");
+        lock(&self.shared.done).retain(|lane, _| !lanes.contains(lane));
+        lock(&self.shared.seen).push(Item::Revoked(lanes));
+        consumer.incremental_unassign(partitions)
+    }
+}
+
+/// Commits what may be.
+fn commit(consumer: &BaseConsumer<Context>, shared: &Shared, mode: CommitMode) {
+    let done = std::mem::take(&mut *lock(&shared.done));
+    if done.is_empty() {
+        return;
+    }
+    let mut offsets = TopicPartitionList::new();
+    for (lane, done) in &done {
+        let mut offset = offsets.add_partition(&lane.topic, lane.partition);
+        offset.set_metadata(done.chain.to_string());
+        if let Err(error) = offset.set_offset(Offset::Offset(done.next_offset)) {
+            tracing::warn!(%error, "an offset cannot be committed");
+        }
+    }
+    if let Err(error) = consumer.commit(&offsets, mode) {
+        tracing::warn!(%error, "offsets were not committed");
+    }
+}
+
+fn run(
+    reading: &Reading,
+    begin: impl FnOnce(&BaseConsumer<Context>) -> Result<Vec<Assigned>, BusError>,
+    sender: &mpsc::Sender<Item>,
+    shared: &Arc<Shared>,
+) {
+    let context = Context {
+        client: reading.client.clone(),
+        shared: Arc::clone(shared),
+    };
+    let consumer = match reading.client.consumer(&reading.group, context) {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            // Nobody listens any more, or they are told.
+            let _ = sender.blocking_send(Item::Failed(error.into()));
+            return;
+        }
+    };
+    let mut polling = Polling {
+        reading,
+        shared,
+        waiting: VecDeque::new(),
+        is_paused: false,
+        held: BTreeSet::new(),
+        commit_at: None,
+        topics: BTreeMap::new(),
+    };
+    match begin(&consumer) {
+        Ok(assigned) if assigned.is_empty() => {}
+        Ok(assigned) => polling.waiting.push_back(Item::Assigned(assigned)),
+        Err(error) => polling.waiting.push_back(Item::Failed(error)),
+    }
+    while !shared.stop.load(Relaxed) {
+        match polling.hand_on(&consumer, sender) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => polling.waiting.push_back(Item::Failed(error.into())),
+        }
+        polling.commit_in_time(&consumer);
+        polling.poll(&consumer);
+    }
+    commit(&consumer, shared, CommitMode::Sync);
+}
+
+struct Polling<'a> {
+    reading: &'a Reading,
+    shared: &'a Shared,
+    /// What is still to be put in the queue.
+    waiting: VecDeque<Item>,
+    /// That everything is paused because the queue is full.
+    is_paused: bool,
+    /// What is paused because it is ahead.
+    held: BTreeSet<Lane>,
+    commit_at: Option<Instant>,
+    /// Each topic's name, once.
+    topics: BTreeMap<String, Arc<str>>,
+}
+
+impl Polling<'_> {
+    /// Puts in the queue what fits. Answers whether to go on.
+    fn hand_on(
+        &mut self,
+        consumer: &BaseConsumer<Context>,
+        sender: &mpsc::Sender<Item>,
+    ) -> Result<bool, client::Error> {
+        while let Some(item) = self.waiting.pop_front() {
+            let is_last = matches!(item, Item::Failed(_));
+            match sender.try_send(item) {
+                Ok(()) if is_last => return Ok(false),
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(item)) => {
+                    self.waiting.push_front(item);
+                    break;
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return Ok(false),
+            }
+        }
+        let is_full = !self.waiting.is_empty();
+        let ahead = lock(&self.shared.ahead).clone();
+        if is_full && !self.is_paused {
+            consumer.pause(&consumer.assignment()?)?;
+        } else if !is_full && (self.is_paused || ahead != self.held) {
+            let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+            for partition in consumer.assignment()?.elements() {
+                let is_held = ahead.iter().any(|lane| {
+                    &*lane.topic == partition.topic() && lane.partition == partition.partition()
+                });
+                let list = if is_held { &mut pause } else { &mut resume };
+                list.add_partition(partition.topic(), partition.partition());
+            }
+            consumer.pause(&pause)?;
+            consumer.resume(&resume)?;
+            self.held = ahead;
+        }
+        self.is_paused = is_full;
+        Ok(true)
+    }
+
+    fn commit_in_time(&mut self, consumer: &BaseConsumer<Context>) {
+        if lock(&self.shared.done).is_empty() {
+            self.commit_at = None;
+            return;
+        }
+        let interval = Duration::from_millis(self.reading.client.options().commit_interval_ms);
+        let now = Instant::now();
+        let at = *self.commit_at.get_or_insert(now + interval);
+        if now >= at {
+            commit(consumer, self.shared, CommitMode::Async);
+            self.commit_at = None;
+        }
+    }
+
+    /// Waits for something, and takes what is there with it.
+    fn poll(&mut self, consumer: &BaseConsumer<Context>) {
+        let max = self.reading.client.options().max_batch_records;
+        let mut records = Vec::new();
+        let mut wait = LOOK_EVERY;
+        while records.len() < max {
+            let polled = consumer.poll(wait);
+            // What a callback saw during the poll comes after what was polled before.
+            let seen = std::mem::take(&mut *lock(&self.shared.seen));
+            let is_something = polled.is_some() || !seen.is_empty();
+            if !seen.is_empty() {
+                self.flush(&mut records);
+                self.waiting.extend(seen);
+            }
+            match polled {
+                Some(Ok(message)) => match self.received(&message) {
+                    Ok(received) => records.push(received),
+                    Err(error) => {
+                        self.flush(&mut records);
+                        self.waiting.push_back(Item::Failed(error));
+                    }
+                },
+                Some(Err(error)) => {
+                    if let Some(error) = self.failure(&error) {
+                        self.flush(&mut records);
+                        self.waiting.push_back(Item::Failed(error));
+                    }
+                }
+                None => {}
+            }
+            if !is_something {
+                break;
+            }
+            wait = Duration::ZERO;
+        }
+        self.flush(&mut records);
+    }
+
+    fn flush(&mut self, records: &mut Vec<Received>) {
+        if !records.is_empty() {
+            self.waiting
+                .push_back(Item::Records(std::mem::take(records)));
+        }
+    }
+
+    fn received(&mut self, message: &BorrowedMessage<'_>) -> Result<Received, BusError> {
+        let record = Record::decode(message).map_err(|source| BusError::Malformed {
+            position: recourse_event_store::Position::START,
+            source: source.into(),
+        })?;
+        if record.log != self.reading.log {
+            return Err(BusError::Checkpoint {
+                group: self.reading.group.clone(),
+                reason: format!(
+                    "a record in `{}` comes from the log {}, and this is {}. Start a new \
+                     generation with the relay of this log",
+                    message.topic(),
+                    record.log,
+                    self.reading.log
+                ),
+            });
+        }
+        let topic = match self.topics.get(message.topic()) {
+            Some(topic) => Arc::clone(topic),
+            None => {
+                let topic: Arc<str> = message.topic().into();
+                self.topics.insert(topic.to_string(), Arc::clone(&topic));
+                topic
+            }
+        };
+        Ok(Received {
+            lane: Lane {
+                topic,
+                partition: message.partition(),
+            },
+            offset: message.offset(),
+            record,
+        })
+    }
+
+    /// What an error means; none where the client goes on by itself.
+    fn failure(&self, error: &KafkaError) -> Option<BusError> {
+        let code = match error {
+            KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) => {
+                *code
+            }
+            _ => return Some(BusError::Unavailable(error.to_string())),
+        };
+        if client::is_passing(code) {
+            tracing::debug!(%error, "Kafka is away for a while");
+            return None;
+        }
+        let gone = "start a new generation with the relay, from a position at or before what its \
+                    consumers have seen";
+        let reason = match code {
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                format!("records that were not read yet are gone ({error}): {gone}")
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition => {
+                format!("it was deleted ({error}): {gone}")
+            }
+            _ => return Some(BusError::Unavailable(error.to_string())),
+        };
+        Some(BusError::Topic {
+            topic: self.reading.group.clone(),
+            reason,
+        })
+    }
+}

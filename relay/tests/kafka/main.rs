@@ -1,0 +1,11 @@
+//! The relay and the bus on a real Kafka.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod conformance;
+mod world;
