@@ -16,10 +16,10 @@ use rdkafka::{
 use recourse_bus::kafka::{self, Client};
 use tokio::sync::watch;
 
-use crate::Error;
+use crate::{Error, Options};
 
 /// How long the thread waits for news at most before it looks whether it is to end.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Debug)]
 enum Standing {
@@ -36,13 +36,16 @@ pub(crate) struct Lease {
 
 impl Lease {
     /// Joins the group.
-    pub(crate) fn ask(client: Client) -> Self {
+    pub(crate) fn ask(client: Client, options: &Options) -> Self {
+        // Its members have nothing to do with the generations of topics.
+        let group = options.lease_group.clone();
+        let group = group.unwrap_or_else(|| client.topics().relay());
         let (tell, standing) = watch::channel(Standing::Waiting);
         let stop = Arc::new(AtomicBool::new(false));
         let ours = Arc::clone(&stop);
         // The runtime waits for it when it ends, so a relay that ends has given the lease up.
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = hold(&client, &tell, &ours) {
+            if let Err(error) = hold(&client, &group, &tell, &ours) {
                 tell.send_replace(Standing::Failed(error.to_string()));
             }
         });
@@ -80,13 +83,12 @@ impl Drop for Lease {
 
 fn hold(
     client: &Client,
+    group: &str,
     tell: &watch::Sender<Standing>,
     stop: &AtomicBool,
 ) -> Result<(), kafka::Error> {
     let topic = client.topics().relay();
-    // Its members have nothing to do with the generations of topics.
-    let group = topic.clone();
-    let consumer = client.consumer(&group, Context { tell: tell.clone() })?;
+    let consumer = client.consumer(group, Context { tell: tell.clone() })?;
     consumer.subscribe(&[&topic])?;
     while !stop.load(Relaxed) {
         if let Some(Err(error)) = consumer.poll(LOOK_EVERY) {

@@ -117,7 +117,7 @@ impl Relay {
         if place.is_none() {
             setup::make_room(&self.client, &self.options).await?;
         }
-        let lease = place.get_or_insert_with(|| Lease::ask(self.client.clone()));
+        let lease = place.get_or_insert_with(|| Lease::ask(self.client.clone(), &self.options));
         let held = lease.held().await;
         if held.is_err() {
             *place = None;

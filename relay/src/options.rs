@@ -45,6 +45,10 @@ pub struct Options {
     pub first_backoff_ms: u64,
     /// The longest of these waits, in ms.
     pub max_backoff_ms: u64,
+    /// The group whose one member works; none for that of the prefix. Relays of different groups work
+    /// at once, which harms nobody and is for tests.
+    #[serde(skip)]
+    pub lease_group: Option<String>,
     /// How long the end waits for acknowledgements, in ms. What has none by then is sent again by
     /// whoever relays next.
     pub max_drain_ms: u64,
@@ -72,6 +76,7 @@ impl Default for Options {
             considered_interval_ms: 100,
             first_backoff_ms: 50,
             max_backoff_ms: 2_000,
+            lease_group: None,
             max_drain_ms: 5_000,
         }
     }

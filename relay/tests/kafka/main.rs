@@ -7,5 +7,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+mod broken;
 mod conformance;
+mod crashes;
 mod world;

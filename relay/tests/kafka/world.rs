@@ -20,8 +20,7 @@ use recourse_service::clock::SystemClock;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The broker that tests share which do it no harm.
-pub(crate) fn broker() -> Option<&'static str> {
+fn broker() -> Option<&'static str> {
     static BROKER: OnceLock<Option<Engine>> = OnceLock::new();
     let engine = BROKER.get_or_init(recourse_engines::kafka);
     engine.as_ref().map(Engine::address)
@@ -50,8 +49,8 @@ pub(crate) fn options(broker: &str) -> Options {
 
 /// A relay that runs until it is stopped or dropped.
 pub(crate) struct Running {
-    _shutdown: CancellationToken,
-    _relay: JoinSet<Result<(), Error>>,
+    shutdown: CancellationToken,
+    relay: JoinSet<Result<(), Error>>,
 }
 
 impl Running {
@@ -62,8 +61,33 @@ impl Running {
         let mut running = JoinSet::new();
         running.spawn(relay.run(shutdown.clone()));
         Self {
-            _shutdown: shutdown,
-            _relay: running,
+            shutdown,
+            relay: running,
+        }
+    }
+
+    /// Lets it end as a process that is told to.
+    pub(crate) async fn stop(self) -> Result<(), Error> {
+        self.shutdown.cancel();
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(mut self) -> Result<(), Error> {
+        self.relay.join_next().await.unwrap().unwrap()
+    }
+}
+
+/// Waits until this generation is the one to read.
+pub(crate) async fn generation(options: &Options, number: u32) {
+    let client = kafka::Client::new(options.kafka.clone());
+    loop {
+        let state = kafka::State::read(&client).await.unwrap();
+        if state
+            .current()
+            .is_some_and(|current| current.number == number)
+        {
+            return;
         }
     }
 }
@@ -78,28 +102,27 @@ pub(crate) struct World {
 impl World {
     /// None where there is no Kafka to be had.
     pub(crate) async fn new(store: Arc<dyn EventStore>) -> Option<Self> {
-        let options = options(tokio::task::spawn_blocking(broker).await.unwrap()?);
+        Some(Self::on(store, options(Self::broker().await?)).await)
+    }
+
+    /// The broker that tests share which do it no harm.
+    pub(crate) async fn broker() -> Option<&'static str> {
+        tokio::task::spawn_blocking(broker).await.unwrap()
+    }
+
+    pub(crate) async fn on(store: Arc<dyn EventStore>, options: Options) -> Self {
         let relay = Running::new(&store, &options);
         let world = Self {
             store,
             options,
             relay,
         };
-        world.ready().await;
-        Some(world)
+        generation(&world.options, 1).await;
+        world
     }
 
-    /// Waits until there is a generation to read.
-    pub(crate) async fn ready(&self) {
-        let client = kafka::Client::new(self.options.kafka.clone());
-        while kafka::State::read(&client)
-            .await
-            .unwrap()
-            .current()
-            .is_none()
-        {
-            tokio::task::yield_now().await;
-        }
+    pub(crate) fn bus(&self) -> kafka::Bus {
+        kafka::Bus::new(Arc::clone(&self.store), self.options.kafka.clone())
     }
 
     pub(crate) fn subject(self) -> Subject {

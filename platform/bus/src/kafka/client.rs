@@ -105,6 +105,8 @@ impl Client {
             .set("reconnect.backoff.max.ms", "1000")
             .set("retry.backoff.ms", "20")
             .set("retry.backoff.max.ms", "500")
+            // Topics are made and seen before they are used: one that is gone was deleted.
+            .set("topic.metadata.propagation.max.ms", "5000")
             .set("allow.auto.create.topics", "false");
         config
     }
