@@ -53,3 +53,21 @@ pub(crate) fn acknowledged(events: u64, commands: u64, considered: u64) {
 pub(crate) fn lag(seconds: f64) {
     metrics::histogram!(LAG).record(seconds);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_relay_is_on_the_page_of_metrics_and_no_other() {
+        let page = include_str!("../../docs/metrics.md");
+        let (_, ours) = page.split_once("## The relay").unwrap();
+        let told: BTreeSet<&str> = ours
+            .split('`')
+            .filter(|word| word.starts_with("recourse_"))
+            .collect();
+        assert_eq!(told, BTreeSet::from(ALL));
+    }
+}

@@ -139,6 +139,8 @@ fn every_metric_is_on_the_page_of_metrics_and_no_other() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .collect();
     let page = include_str!("../../../docs/metrics.md");
+    // What other processes show is held to the page where it is counted.
+    let page = page.split("## The relay").next().unwrap();
     let told: BTreeSet<&str> = page
         .split('`')
         .filter(|word| word.starts_with("recourse_"))
