@@ -49,6 +49,8 @@ pub(super) struct Tail {
     filter: Filter,
     considered: Position,
     source: Source,
+    /// That it had caught up when it was closed.
+    had_caught_up: bool,
     pause: Pause,
 }
 
@@ -60,6 +62,7 @@ impl Tail {
             filter,
             considered: after,
             source: Source::Closed,
+            had_caught_up: false,
         }
     }
 
@@ -67,7 +70,9 @@ impl Tail {
     fn open(&mut self) -> Pin<Box<Opening>> {
         let pause = self.pause.next();
         let inner = Arc::clone(&self.inner);
-        let is_narrow = self.filter == Filter::All || self.considered >= inner.progress.durable();
+        let is_narrow = std::mem::take(&mut self.had_caught_up)
+            || self.filter == Filter::All
+            || self.considered >= inner.progress.durable();
         let begin = if self.considered == Position::START {
             AllOption::Start(())
         } else {
@@ -167,6 +172,7 @@ impl Tail {
             && !open.is_narrow
         {
             self.source = Source::Closed;
+            self.had_caught_up = true;
         }
         if self.considered == before {
             return Ok(None);

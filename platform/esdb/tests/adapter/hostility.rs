@@ -1,9 +1,12 @@
 //! The adapter on a server that misbehaves as EventStoreDB may.
 
+use std::sync::Arc;
+
 use recourse_esdb::{client::Store, server::hostile::Hostility};
 use recourse_event_store::{
-    Append, AppendError, EventStore, ExpectedRevision, NewEvent,
-    conformance::{event, run_all, stream},
+    Append, AppendError, EventStore, ExpectedRevision, Filter, NewEvent, Position, StreamName,
+    Visibility::Durable,
+    conformance::{Client, event, run_all, stream},
 };
 
 use super::{
@@ -13,7 +16,7 @@ use super::{
 
 #[tokio::test]
 async fn the_suite_passes_and_each_kind_of_misbehaviour_occurs() {
-    let hostility = Hostility::new(10);
+    let hostility = Hostility::new(12);
     run_all(async || hostile(Serving::start_as(memory(), Some(hostility.clone())).await).await)
         .await;
     let total = hostility.counts();
@@ -71,4 +74,24 @@ async fn what_is_over_the_servers_limit_is_refused_by_it() {
         other => panic!("too large, not {other:?}"),
     }
     assert_eq!(put(&store, vec![event(1)]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_checkpoint_between_events_passes_over_none() {
+    // Every event of this seed has a commit of its own, so every checkpoint lies after it.
+    let serving = Serving::start_as(memory(), Some(Hostility::new(3))).await;
+    let subject = hostile(serving).await;
+    let client = Client::new(Arc::clone(&subject.store));
+    let wanted = StreamName::new("wanted", "a");
+    let mut follower = client.follow(Position::START, Filter::categories(&["wanted"]), Durable);
+    for number in 0..20 {
+        client.put(&stream("a"), [100 + number]).await;
+        follower.until(client.appended().await).await;
+        assert_eq!(follower.considered.prepare, 0);
+        if number % 2 == 0 {
+            follower.cut();
+        }
+        client.put(&wanted, [number]).await;
+        follower.until_events(number as usize + 1).await;
+    }
 }

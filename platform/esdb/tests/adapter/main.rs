@@ -10,6 +10,7 @@
 
 mod conformance;
 mod hostility;
+mod link;
 mod restarts;
 mod speed;
 mod world;

@@ -1,8 +1,11 @@
 //! What the adapter does while the server goes away and comes back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::world::{LOG, Serving, memory};
+use super::{
+    link::Link,
+    world::{LOG, Serving, memory},
+};
 use recourse_esdb::{client::Store, server::name_log};
 use recourse_event_store::{
     Append, AppendError, Direction, EventStore, ExpectedRevision, Filter, NewEvent, Position, Read,
@@ -185,4 +188,126 @@ async fn a_log_that_has_lost_its_end_is_not_gone_on_with() {
         .unwrap();
     let error = follower.next().await.unwrap_err();
     assert!(matches!(error, StoreError::Failed(_)), "{error}");
+}
+
+/// As with SIGSTOP: connections stand, and nothing passes.
+#[tokio::test]
+async fn work_resumes_soon_after_a_server_stood_still_or_connections_were_lost() {
+    let serving = Serving::start(memory()).await;
+    let link = Link::to(serving.address).await;
+    let mut options = serving.options();
+    let address = format!("esdb://{}?tls=false", link.address);
+    options.address = address.parse().unwrap();
+    options.keepalive_ms = 200;
+    options.connect_timeout_ms = 300;
+    let store = Store::connect(options, LOG).await.unwrap();
+    let mut follower = store
+        .subscribe(Position::START, Filter::All, Visibility::Durable)
+        .await
+        .unwrap();
+    for round in 0..3 {
+        append(&store, ExpectedRevision::Any, 2 * round)
+            .await
+            .unwrap();
+        follower.next().await.unwrap();
+        match round {
+            // The server stands still, for long and for a moment; connections are lost and nobody
+            // says so.
+            0 | 1 => link.stall(true),
+            _ => link.lose(),
+        }
+        let mut appending = JoinSet::new();
+        let stalled = store.clone();
+        appending.spawn(async move {
+            let expected = ExpectedRevision::Exact(2 * round);
+            append(&stalled, expected, 2 * round + 1).await
+        });
+        // Long enough for the connection to be given up, the first time.
+        let still = if round == 0 { 1_000 } else { 100 };
+        tokio::time::sleep(Duration::from_millis(still)).await;
+        link.stall(false);
+        let back = Instant::now();
+        for answer in appending.join_all().await {
+            assert_eq!(answer.unwrap(), 2 * round + 1);
+        }
+        follower.next().await.unwrap();
+        assert!(back.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_is_not_durable_in_time_is_not_said_to_be() {
+    // Nobody ever syncs.
+    let never = recourse_event_store::memory::Store::with_manual_sync(LOG);
+    let serving = Serving::start(Arc::new(never.clone())).await;
+    let mut connecting = Box::pin(serving.connect());
+    // But for the log's name.
+    let store = loop {
+        never.sync();
+        let soon = Duration::from_millis(10);
+        if let Ok(store) = tokio::time::timeout(soon, &mut connecting).await {
+            break store;
+        }
+    };
+    drop(connecting);
+    let mut options = serving.options();
+    options.timeout_ms = 300;
+    let impatient = Store::connect(options, LOG).await.unwrap();
+    let answer = append(&impatient, ExpectedRevision::NoStream, 1).await;
+    let Err(AppendError::Store(StoreError::Unavailable(why))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(
+        why.contains("Timeout"),
+        "the server knows the deadline: {why}"
+    );
+    // It took effect all the same, and a repeat finds it.
+    never.sync();
+    assert_eq!(
+        append(&store, ExpectedRevision::NoStream, 1).await.unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_may_have_taken_effect_at_any_revision_is_not_sent_twice() {
+    let never = recourse_event_store::memory::Store::with_manual_sync(LOG);
+    let mut serving = Serving::start(Arc::new(never.clone())).await;
+    let mut syncer = JoinSet::new();
+    let synced = never.clone();
+    syncer.spawn(async move {
+        loop {
+            synced.sync();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let store = serving.connect().await;
+    append(&store, ExpectedRevision::Any, 0).await.unwrap();
+    // From here on nothing is answered.
+    syncer.shutdown().await;
+    let (any, exact) = (store.clone(), store.clone());
+    let mut at_any = JoinSet::new();
+    at_any.spawn(async move { append(&any, ExpectedRevision::Any, 1).await });
+    while never.appended().await.unwrap() == never.durable() {
+        tokio::task::yield_now().await;
+    }
+    let mut at_exact = JoinSet::new();
+    at_exact.spawn(async move { append(&exact, ExpectedRevision::Exact(1), 2).await });
+    serving.kill().await;
+    serving.begin().await;
+    // At once: its time is not over yet.
+    let answer = tokio::time::timeout(Duration::from_secs(2), at_any.join_next()).await;
+    let answer = answer.unwrap().unwrap().unwrap();
+    let lost = matches!(answer, Err(AppendError::Store(StoreError::Unavailable(_))));
+    assert!(lost, "{answer:?}");
+    never.sync();
+    let synced = never.clone();
+    syncer.spawn(async move {
+        loop {
+            synced.sync();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let answer = at_exact.join_next().await.unwrap().unwrap();
+    assert_eq!(answer.unwrap(), 2, "what expects a revision is");
 }

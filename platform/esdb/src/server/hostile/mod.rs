@@ -12,7 +12,6 @@ mod places;
 mod service;
 
 use std::{
-    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
@@ -85,8 +84,6 @@ struct Fate {
     random: Mutex<ChaCha8Rng>,
     places: Places,
     counters: Counters,
-    /// The positions of appends that were answered before: the next answer is a repeat's.
-    answered: Mutex<BTreeSet<u64>>,
     /// The node that leads, where this one does not.
     leader: Option<SocketAddr>,
 }
@@ -109,7 +106,6 @@ impl Hostility {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             places: Places { seed },
             counters: Counters::default(),
-            answered: Mutex::new(BTreeSet::new()),
             leader,
         }))
     }
@@ -150,12 +146,6 @@ impl Fate {
             counter.fetch_add(1, Relaxed);
         }
         strikes
-    }
-
-    /// Whether an append at this position was answered before; from now on it was.
-    fn is_repeat(&self, position: u64) -> bool {
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        !answered.insert(position)
     }
 
     /// What a call is told before it is looked at.

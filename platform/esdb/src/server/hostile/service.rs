@@ -1,9 +1,9 @@
 //! The service `Streams`, with what the seed has in store for each call.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -46,6 +46,19 @@ pub(crate) struct Service {
     inner: streams::Service,
     shared: Arc<Shared>,
     hostility: Hostility,
+    answered: Arc<Answered>,
+}
+
+/// The positions of appends that were answered before: the next answer is a repeat's.
+#[derive(Default)]
+struct Answered(Mutex<BTreeSet<u64>>);
+
+impl Answered {
+    /// Whether an append at this position was answered before; from now on it was.
+    fn is_repeat(&self, position: u64) -> bool {
+        let mut answered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !answered.insert(position)
+    }
 }
 
 impl Service {
@@ -54,6 +67,7 @@ impl Service {
             inner: streams::Service(Arc::clone(&shared)),
             shared,
             hostility,
+            answered: Arc::default(),
         }
     }
 
@@ -111,6 +125,7 @@ impl Streams for Service {
             answers,
             fate: Arc::clone(fate),
             shared: Arc::clone(&self.shared),
+            answered: Arc::clone(&self.answered),
             held: None,
             ended: false,
         };
@@ -332,6 +347,7 @@ struct Session {
     answers: Answers<BatchAppendResp>,
     fate: Arc<Fate>,
     shared: Arc<Shared>,
+    answered: Arc<Answered>,
     /// One that waits for the next to go before it.
     held: Option<BatchAppendResp>,
     ended: bool,
@@ -380,7 +396,7 @@ impl Session {
         let Some(PositionOption::Position(position)) = &mut success.position_option else {
             return;
         };
-        let is_repeat = self.fate.is_repeat(position.commit_position);
+        let is_repeat = self.answered.is_repeat(position.commit_position);
         let place = self.fate.places.event(position.commit_position);
         position.commit_position = place.commit;
         position.prepare_position = place.prepare;
