@@ -309,12 +309,12 @@ async fn engines(
         recourse_bus::embedded::Bus::new(store.clone(), recourse_saga::commands_of, state.clone());
     let engines = Engines {
         store,
-        bus: Arc::new(bus),
-        documents: Arc::new(views),
-        books: Arc::new(books),
-        checkpoints: state.clone(),
-        snapshots: state,
-        provider: Arc::new(simulator),
+        bus: Some(Arc::new(bus)),
+        documents: Some(Arc::new(views)),
+        books: Some(Arc::new(books)),
+        checkpoints: Some(state.clone()),
+        snapshots: Some(state),
+        provider: Some(Arc::new(simulator)),
         ids: Ids::from_entropy(Arc::clone(&clock)).context("no randomness")?,
         clock,
     };

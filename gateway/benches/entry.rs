@@ -16,7 +16,7 @@ use std::{
 };
 
 use recourse_event_store::{LogId, memory};
-use recourse_gateway::{Gateway, Options, Parts};
+use recourse_gateway::{Gateway, Log, Options, Parts};
 use recourse_schema::{Catalog, Redactor};
 use recourse_service::{
     Ids,
@@ -75,9 +75,12 @@ fn serve_gateway(address: mpsc::SyncSender<SocketAddr>, shutdown: CancellationTo
         };
         let parts = Parts {
             routes: vec![routes()],
-            store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
-            redactor: Arc::new(Redactor::new(&Catalog::new())),
-            sagas: None,
+            log: Some(Log {
+                store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
+                redactor: Arc::new(Redactor::new(&Catalog::new())),
+                sagas: None,
+            }),
+            keys: None,
             errors: Vec::new(),
             readiness: Registry::new(),
             ids: Ids::from_entropy(Arc::new(SystemClock)).unwrap(),

@@ -26,6 +26,7 @@ use recourse_service::{
         context::{self, Settings},
         too_large,
     },
+    keys::Keys,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -37,9 +38,17 @@ use crate::{Options, origin::Guard};
 /// How long a client that sends too much may go on: see [`SWALLOWED`].
 const REFUSED_BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Who is let in.
+enum Door {
+    /// Whoever reaches this address by its name and not from another's web page.
+    Local(Guard),
+    /// Whoever has a key, which no web page has.
+    Keyed(Keys),
+}
+
 pub(crate) struct Entry {
     router: Router,
-    guard: Guard,
+    door: Door,
     settings: Settings,
     max_header_bytes: usize,
     request_timeout: Duration,
@@ -50,12 +59,16 @@ impl Entry {
     pub(crate) fn new(
         router: Router,
         options: &Options,
+        keys: Option<Keys>,
         ids: Ids,
         draining: CancellationToken,
     ) -> Self {
         Self {
             router,
-            guard: Guard::new(options.listen, &options.allowed_hosts),
+            door: match keys {
+                Some(keys) => Door::Keyed(keys),
+                None => Door::Local(Guard::new(options.listen, &options.allowed_hosts)),
+            },
             settings: Settings {
                 ids,
                 limits: options.limits(),
@@ -98,8 +111,15 @@ impl Entry {
 
     async fn admit(&self, request: Request<Body>) -> Result<Response, Problem> {
         self.check_headers(&request)?;
-        self.guard
-            .check(request.method(), request.uri(), request.headers())?;
+        // Whoever starts and watches processes asks how this one is, and learns nothing more.
+        let asks_how_it_is = matches!(request.uri().path(), "/healthz" | "/readyz");
+        match &self.door {
+            Door::Local(guard) => {
+                guard.check(request.method(), request.uri(), request.headers())?;
+            }
+            Door::Keyed(_) if asks_how_it_is => {}
+            Door::Keyed(keys) => keys.check(request.headers())?,
+        }
         let Limits { max_body_bytes, .. } = self.settings.limits;
         let declared = declared_length(&request).unwrap_or_default();
         if declared > max_body_bytes {
@@ -111,9 +131,9 @@ impl Entry {
             return Err(too_large(max_body_bytes));
         }
         // Whether the server lives is asked most when it has too much to do.
-        let _permit = match request.uri().path() {
-            "/healthz" | "/readyz" => None,
-            _ => Some(
+        let _permit = match asks_how_it_is {
+            true => None,
+            false => Some(
                 self.room
                     .try_acquire()
                     .map_err(|_| Problem::new(errors::OVERLOADED))?,

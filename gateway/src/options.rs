@@ -125,6 +125,14 @@ impl Options {
         if !self.listen.ip().to_canonical().is_loopback() && !self.insecure_listen {
             return Err(Error::NotLoopback(self.listen));
         }
+        self.validate_limits()
+    }
+
+    /// The same where callers are known by a key, so that they may come from anywhere.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`].
+    pub fn validate_limits(&self) -> Result<(), Error> {
         for (option, count) in [
             ("max-body-bytes", self.max_body_bytes),
             ("max-header-bytes", self.max_header_bytes),

@@ -245,12 +245,12 @@ impl World {
         self.faults = Some(bus.clone());
         let engines = Engines {
             store,
-            bus: Arc::new(bus),
-            documents: self.documents.clone(),
-            books: self.books.clone(),
-            checkpoints: Arc::new(self.checkpoints.clone()),
-            snapshots: Arc::new(self.snapshots.clone()),
-            provider: self.provider.clone(),
+            bus: Some(Arc::new(bus)),
+            documents: Some(self.documents.clone()),
+            books: Some(self.books.clone()),
+            checkpoints: Some(Arc::new(self.checkpoints.clone())),
+            snapshots: Some(Arc::new(self.snapshots.clone())),
+            provider: Some(self.provider.clone()),
             clock: self.clock.clone(),
             ids: self.ids.clone(),
         };
@@ -283,7 +283,7 @@ impl World {
     /// A process of its own, so with rows of its own.
     async fn start_second_orchestrator(&self, running: &mut Running) -> Result<(), Breach> {
         let engines = Engines {
-            documents: self.second_documents.clone(),
+            documents: Some(self.second_documents.clone()),
             ..running.engines.clone()
         };
         let orchestrator = system::orchestrator(&engines, &system::Options::default())

@@ -5,6 +5,8 @@ mod bad_input;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod server;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use recourse_event_store::{LogId, memory};
-use recourse_gateway::{Error, Gateway, Options, Parts};
+use recourse_gateway::{Error, Gateway, Log, Options, Parts};
 use recourse_schema::{Catalog, Redactor};
 use recourse_service::{Ids, clock::SystemClock, problem::Code, readiness::Registry};
 use tokio_util::sync::CancellationToken;
@@ -179,9 +179,12 @@ fn compose(options: Options, errors: Vec<&'static [Code]>) -> Result<Gateway, Er
         options,
         Parts {
             routes: Vec::new(),
-            store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
-            redactor: Arc::new(Redactor::new(&Catalog::new())),
-            sagas: None,
+            log: Some(Log {
+                store: Arc::new(memory::Store::new(LogId(uuid::Uuid::nil()))),
+                redactor: Arc::new(Redactor::new(&Catalog::new())),
+                sagas: None,
+            }),
+            keys: None,
             errors,
             readiness: Registry::new(),
             ids: Ids::seeded(Arc::new(SystemClock), 1),

@@ -8,7 +8,10 @@ use axum::{
     extract::{FromRequest, Request, State, rejection::JsonRejection},
 };
 use recourse_event_store::{EventStore, LogId, memory};
-use recourse_gateway::{Gateway, Options, Parts};
+use recourse_gateway::{
+    Gateway, Log, Options, Parts,
+    forward::{self, Forwarder},
+};
 use recourse_schema::{Catalog, Redactor};
 use recourse_service::{
     Ids, Problem,
@@ -18,6 +21,7 @@ use recourse_service::{
         Body, ClientCommand, Id, MinPosition, NewId, Preconditions, Prefer, Query, Reply,
         RequestContext, UsualUuid, wait,
     },
+    keys::Keys,
     page::Limit,
     readiness::{Dependency, Need, Registry},
 };
@@ -55,6 +59,48 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::behind(change, None, None).await
+    }
+
+    /// A service that takes these keys; at this address, where it was there before.
+    pub(crate) async fn service(keys: &str, address: Option<SocketAddr>) -> Self {
+        let listen = |options: &mut Options| {
+            // From anywhere: who comes has a key.
+            options.listen = address.unwrap_or_else(|| "0.0.0.0:0".parse().unwrap());
+        };
+        Self::behind(listen, Some(Keys::parse(keys).unwrap()), None).await
+    }
+
+    /// What hands the routes of a service on to it, with these keys.
+    pub(crate) async fn front(service: SocketAddr, keys: Option<&str>) -> Self {
+        Self::front_with(service, keys, |_| {}).await
+    }
+
+    pub(crate) async fn front_with(
+        service: SocketAddr,
+        keys: Option<&str>,
+        change: impl FnOnce(&mut forward::Options),
+    ) -> Self {
+        let mut options = forward::Options {
+            probe_interval_ms: 10,
+            ..forward::Options::default()
+        };
+        change(&mut options);
+        let keys = keys.map(|keys| Keys::parse(keys).unwrap());
+        let service = format!("http://127.0.0.1:{}", service.port());
+        Self::behind(
+            |_| {},
+            None,
+            Some((service.parse().unwrap(), keys, options)),
+        )
+        .await
+    }
+
+    async fn behind(
+        change: impl FnOnce(&mut Options),
+        keys: Option<Keys>,
+        service: Option<(forward::Address, Option<Keys>, forward::Options)>,
+    ) -> Self {
         let store = memory::Store::with_manual_sync(LOG);
         let registry = Registry::new();
         let readiness = registry.dependency("event-store", Need::Everything);
@@ -70,13 +116,27 @@ impl World {
             ..Options::default()
         };
         change(&mut options);
+        let mut server = JoinSet::new();
+        let mut routes = routes(probe.clone());
+        if let Some((address, keys, options)) = service {
+            let dependency = registry.dependency("probes", Need::Some);
+            let forwarder = Forwarder::new("probes", address, keys.as_ref(), dependency, options);
+            routes = forwarder.routes(routes);
+            server.spawn(async move {
+                forwarder.watch().await;
+                true
+            });
+        }
         let gateway = Gateway::new(
             options,
             Parts {
-                routes: vec![routes(probe.clone())],
-                store: Arc::new(store.clone()),
-                redactor: Arc::new(redactor()),
-                sagas: None,
+                routes: vec![routes],
+                log: Some(Log {
+                    store: Arc::new(store.clone()),
+                    redactor: Arc::new(redactor()),
+                    sagas: None,
+                }),
+                keys,
                 errors: Vec::new(),
                 readiness: registry,
                 ids: Ids::seeded(Arc::new(SystemClock), 1),
@@ -86,7 +146,6 @@ impl World {
         .unwrap();
         let bound = gateway.bind().await.unwrap();
         let address = bound.address();
-        let mut server = JoinSet::new();
         server.spawn(bound.serve());
         Self {
             address,

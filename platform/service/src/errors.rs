@@ -248,6 +248,14 @@ pub const HOST_NOT_ALLOWED: Code = Code::new(
     include_str!("../../../docs/errors/host-not-allowed.md"),
 );
 
+/// Only those who have a key of the service may use it.
+pub const SERVICE_KEY_REQUIRED: Code = Code::new(
+    "service-key-required",
+    401,
+    "Only those who have a key of the service may use it",
+    include_str!("../../../docs/errors/service-key-required.md"),
+);
+
 /// Web pages of that origin may not use this server.
 pub const ORIGIN_NOT_ALLOWED: Code = Code::new(
     "origin-not-allowed",
@@ -296,6 +304,7 @@ pub const ERRORS: &[Code] = &[
     SHUTTING_DOWN,
     HOST_NOT_ALLOWED,
     ORIGIN_NOT_ALLOWED,
+    SERVICE_KEY_REQUIRED,
     INTERNAL,
 ];
 

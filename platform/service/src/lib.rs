@@ -17,6 +17,7 @@ pub mod contract;
 pub mod errors;
 pub mod http;
 pub mod ids;
+pub mod keys;
 pub mod options;
 pub mod page;
 pub mod position;

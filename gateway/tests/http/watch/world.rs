@@ -12,7 +12,7 @@ use recourse_event_store::{
     Position, Read, RecordedEvent, StoreError, StreamName, Subscription, Visibility, memory,
     testing,
 };
-use recourse_gateway::{Gateway, Options, Parts, watch::Fold};
+use recourse_gateway::{Gateway, Log, Options, Parts, watch::Fold};
 use recourse_service::{Ids, clock::SystemClock, position, readiness::Registry};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -92,9 +92,12 @@ impl World {
         change(&mut options);
         let parts = Parts {
             routes: Vec::new(),
-            store: log,
-            redactor: Arc::new(redactor()),
-            sagas: Some(|| Box::<Counted>::default()),
+            log: Some(Log {
+                store: log,
+                redactor: Arc::new(redactor()),
+                sagas: Some(|| Box::<Counted>::default()),
+            }),
+            keys: None,
             errors: Vec::new(),
             readiness: Registry::new(),
             ids: Ids::seeded(Arc::new(SystemClock), 1),

@@ -1,8 +1,14 @@
 //! Addresses with their handlers and their operations.
 
-use axum::{Router, handler::Handler, http::Method, routing};
+use axum::{
+    Router,
+    handler::Handler,
+    http::Method,
+    routing::{self, MethodFilter},
+};
 
 use super::{Inputs, Operation};
+use crate::errors;
 
 /// An operation at its address.
 #[derive(Clone, Debug)]
@@ -131,5 +137,71 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// What answers.
     pub fn into_router(self) -> Router<S> {
         self.router
+    }
+
+    /// The same addresses with the same promises, answered by whoever `handler` hands a request
+    /// on to, who may be away.
+    #[must_use]
+    pub fn handed_to<H, T>(self, handler: H) -> Routes
+    where
+        H: Handler<T, ()>,
+        T: 'static,
+    {
+        let mut handed = Routes::new();
+        for mut bound in self.operations {
+            // An address takes what some function of this module binds.
+            let Ok(method) = MethodFilter::try_from(bound.method.clone()) else {
+                continue;
+            };
+            let route = routing::on(method, handler.clone());
+            handed.router = handed.router.route(bound.path, route);
+            bound.operation.add_codes(&[errors::DEPENDENCY_UNAVAILABLE]);
+            handed.operations.push(bound);
+        }
+        handed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, extract::Request, http::StatusCode};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn routes_that_are_handed_on_keep_their_addresses_and_promises() {
+        let of = |id| Operation::new(id, "");
+        let routes = Routes::<()>::new()
+            .get("/things/{id}", || async { "here" }, of("get"))
+            .put("/things/{id}", || async { "here" }, of("put"))
+            .post("/things", || async { "here" }, of("post"));
+        let elsewhere = |request: Request| async move {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            (StatusCode::ACCEPTED, format!("{method} {path}"))
+        };
+        let handed = routes.handed_to(elsewhere);
+        let ids: Vec<_> = handed.operations().iter().map(|bound| bound.id()).collect();
+        assert_eq!(ids, ["get", "put", "post"]);
+        for bound in handed.operations() {
+            assert!(
+                bound
+                    .codes()
+                    .any(|code| code == errors::DEPENDENCY_UNAVAILABLE)
+            );
+        }
+        let router = handed.into_router();
+        for (method, path, status) in [
+            ("GET", "/things/7", 202),
+            ("PUT", "/things/7", 202),
+            ("POST", "/things", 202),
+            ("POST", "/things/7", 405),
+            ("GET", "/others", 404),
+        ] {
+            let request = Request::builder().method(method).uri(path);
+            let request = request.body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{method} {path}");
+        }
     }
 }

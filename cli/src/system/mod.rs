@@ -1,4 +1,15 @@
-//! The services of Recourse, composed in one process.
+//! The services of Recourse, composed: all of them in one process, or one a process.
+//!
+//! ```text
+//! Engines ─▶ System::assemble: each service that is asked for ─▶ routes() ─▶ gateway()
+//!                                                             └▶ run()
+//! ```
+//!
+//! Which services a process has, and which engine serves a port, is decided by whoever calls
+//! this. The services are the same.
+
+mod contract;
+mod services;
 
 use std::{
     pin::Pin,
@@ -6,18 +17,18 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use futures::TryFutureExt;
 use recourse_bus::{Bus, Checkpoints};
-use recourse_cqrs::{Clock as Now, Snapshots, WorkerOptions};
+use recourse_cqrs::{Snapshots, WorkerOptions};
 use recourse_event_store::{EventStore, Position, RecordedEvent};
-use recourse_gateway::{Gateway, watch};
+use recourse_gateway::{Gateway, Log, watch};
 use recourse_payments::Provider;
-use recourse_projection_services::{Projections, sagas::Followed};
+use recourse_projection_services::sagas::Followed;
 use recourse_saga_orchestrator::{Orchestrator, fulfilment};
 use recourse_service::{
     Clock, Ids,
     admission::Admission,
     contract::Routes,
+    problem::Code,
     readiness::{self, Health, Need},
 };
 use recourse_views::{
@@ -27,7 +38,58 @@ use recourse_views::{
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+pub use self::contract::contract;
+use self::services::Part;
 use crate::{running::Running, types};
+
+/// The error codes of the services; the platform's own are known anyway.
+pub const ERRORS: [&[Code]; 3] = [
+    recourse_inventory::errors::ERRORS,
+    recourse_orders::errors::ERRORS,
+    recourse_saga_orchestrator::errors::ERRORS,
+];
+
+/// A service: what can be a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// Products.
+    Catalog,
+    /// Stock.
+    Inventory,
+    /// Orders and returns.
+    Orders,
+    /// Money.
+    Payments,
+    /// The sagas.
+    Orchestrator,
+    /// The views.
+    Projections,
+}
+
+impl Service {
+    /// All of them, in the order in which they are started.
+    pub const ALL: [Self; 6] = [
+        Self::Catalog,
+        Self::Inventory,
+        Self::Orders,
+        Self::Payments,
+        Self::Orchestrator,
+        Self::Projections,
+    ];
+
+    /// What it is called: `orders`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Catalog => "catalog",
+            Self::Inventory => "inventory",
+            Self::Orders => "orders",
+            Self::Payments => "payments",
+            Self::Orchestrator => "orchestrator",
+            Self::Projections => "projections",
+        }
+    }
+}
 
 /// The collections that the services keep in [`Engines::documents`].
 #[must_use]
@@ -38,22 +100,23 @@ pub fn collections() -> Vec<Collection> {
 }
 
 /// What the services stand on. Which engine serves a port is decided here and nowhere else.
+/// What none of the services in the process needs may be left out.
 #[derive(Clone)]
 pub struct Engines {
     /// The log.
     pub store: Arc<dyn EventStore>,
     /// Carries commands and events.
-    pub bus: Arc<dyn Bus>,
+    pub bus: Option<Arc<dyn Bus>>,
     /// Holds the views and the rows of the sagas in flight.
-    pub documents: Arc<dyn Documents>,
+    pub documents: Option<Arc<dyn Documents>>,
     /// Holds the ledger.
-    pub books: Arc<dyn Books>,
+    pub books: Option<Arc<dyn Books>>,
     /// Holds how far consumers have come.
-    pub checkpoints: Arc<dyn Checkpoints>,
+    pub checkpoints: Option<Arc<dyn Checkpoints>>,
     /// Holds the snapshots of long streams.
-    pub snapshots: Arc<dyn Snapshots>,
+    pub snapshots: Option<Arc<dyn Snapshots>>,
     /// Moves the money.
-    pub provider: Arc<dyn Provider>,
+    pub provider: Option<Arc<dyn Provider>>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// Makes ids.
@@ -101,6 +164,9 @@ impl Places {
 /// Why a system does not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A service of this process needs an engine that there is none of.
+    #[error("there is no engine that is the {0}")]
+    NoEngine(&'static str),
     /// The saga's timing leaves it no time.
     #[error("the sagas cannot be defined")]
     Definition(#[from] recourse_saga::BuildError),
@@ -136,77 +202,50 @@ pub enum Error {
 }
 
 /// A service that runs to its end.
-type Service = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+type Ending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
-/// The services, ready to run.
+/// Services, ready to run.
 pub struct System {
-    engines: Engines,
+    store: Arc<dyn EventStore>,
+    ids: Ids,
     readiness: readiness::Registry,
     admission: Admission,
-    catalog: recourse_catalog::Service,
-    inventory: recourse_inventory::Service,
-    orders: recourse_orders::Service,
-    payments: recourse_payments::Service,
-    orchestrator: Orchestrator,
-    projections: Projections,
+    parts: Vec<Part>,
 }
 
 impl System {
-    /// Composes the services and loads what they need before they can run.
+    /// Composes all services and loads what they need before they can run.
     ///
     /// # Errors
-    /// Where something they stand on cannot be read, or belongs to another log.
+    /// As [`Self::of`].
     pub async fn assemble(engines: Engines, options: Options) -> Result<Self, Error> {
-        let now: Now = {
-            let clock = Arc::clone(&engines.clock);
-            Arc::new(move || clock.now())
-        };
-        let store = || Arc::clone(&engines.store);
-        let bus = || Arc::clone(&engines.bus);
-        let worker = || options.worker.clone();
-        let catalog = recourse_catalog::Service::new(store(), Arc::clone(&now), worker());
-        let inventory = recourse_inventory::Service::new(
-            store(),
-            bus(),
-            Arc::clone(&engines.snapshots),
-            Arc::clone(&now),
-            worker(),
-        );
-        let admission = Admission::default();
-        let orders = recourse_orders::Service::new(store(), bus(), Arc::clone(&now), worker())
-            .admitting(admission.clone());
-        let payments = recourse_payments::Service::new(
-            store(),
-            bus(),
-            Arc::clone(&engines.checkpoints),
-            Arc::clone(&engines.provider),
-            Arc::clone(&now),
-            worker(),
-            options.payments.clone(),
-        );
-        let orchestrator = orchestrator(&engines, &options).await?;
+        Self::of(&Service::ALL, &engines, &options).await
+    }
+
+    /// Composes some services and loads what they need before they can run.
+    ///
+    /// # Errors
+    /// Where something they stand on is not given, cannot be read, or belongs to another log.
+    pub async fn of(
+        services: &[Service],
+        engines: &Engines,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let readiness = readiness::Registry::new();
-        let log = store();
+        let log = Arc::clone(&engines.store);
         readiness.probe("event-store", Need::Everything, move || health(&*log));
-        let projections = Projections::open(
-            store(),
-            Arc::clone(&engines.documents),
-            Arc::clone(&engines.books),
-            Arc::clone(&engines.clock),
-            &options.projections,
-        )
-        .await?;
-        projections.register(&readiness);
+        let admission = Admission::default();
+        let composing = services::Composing::new(engines, options, &readiness, &admission);
+        let mut parts = Vec::with_capacity(services.len());
+        for service in services {
+            parts.push(composing.part(*service).await?);
+        }
         Ok(Self {
-            engines,
+            store: Arc::clone(&engines.store),
+            ids: engines.ids.clone(),
             readiness,
             admission,
-            catalog,
-            inventory,
-            orders,
-            payments,
-            orchestrator,
-            projections,
+            parts,
         })
     }
 
@@ -222,6 +261,13 @@ impl System {
         &self.admission
     }
 
+    /// The addresses of its services.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        let routes = self.parts.iter().map(|part| part.routes.clone());
+        routes.fold(Routes::new(), Routes::merge)
+    }
+
     /// The gateway in front of the services, and of further addresses.
     ///
     /// # Errors
@@ -232,32 +278,21 @@ impl System {
         mut routes: Vec<Routes>,
         shutdown: CancellationToken,
     ) -> Result<Gateway, Error> {
-        routes.extend([
-            self.catalog.routes(),
-            self.inventory.routes(),
-            self.orders.routes(),
-            self.projections.routes(),
-            self.orchestrator.routes(),
-        ]);
+        routes.push(self.routes());
         let parts = recourse_gateway::Parts {
             routes,
-            store: Arc::clone(&self.engines.store),
-            redactor: Arc::new(types::redactor()?),
-            sagas: Some(|| Box::new(Watched::default())),
-            errors: vec![
-                recourse_inventory::errors::ERRORS,
-                recourse_orders::errors::ERRORS,
-                recourse_saga_orchestrator::errors::ERRORS,
-            ],
+            log: Some(log(Arc::clone(&self.store))?),
+            errors: ERRORS.to_vec(),
             readiness: self.readiness.clone(),
-            ids: self.engines.ids.clone(),
+            keys: None,
+            ids: self.ids.clone(),
             shutdown,
         };
         Ok(Gateway::new(options, parts)?)
     }
 
     /// Runs the services until `shutdown`, or until one of them cannot go on: then `shutdown` is
-    /// cancelled, for the others to end too, and the process must. `running` says which have not.
+    /// cancelled, for the others to end too. `running` says which have not.
     ///
     /// # Errors
     /// Why the first of them ended.
@@ -267,43 +302,21 @@ impl System {
         places: Places,
         running: Running,
     ) -> Result<(), Error> {
-        let Self {
-            catalog,
-            inventory,
-            orders,
-            payments,
-            orchestrator,
-            projections,
-            ..
-        } = self;
-        let ended = |service| move |source| Error::Worker { service, source };
-        let token = || shutdown.child_token();
         let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
-        let mut run = |name, place: &Handle, service: Service| {
-            let part = running.begin(name);
-            let service = async move {
-                let ended = service.await;
+        for Part { service, run, .. } in self.parts {
+            let part = running.begin(service.name());
+            let ending = run(shutdown.child_token());
+            let place = match service {
+                Service::Projections => &places.projections,
+                _ => &places.services,
+            };
+            let ending = async move {
+                let ended = ending.await;
                 drop(part);
                 ended
             };
-            services.spawn_on(service, place);
-        };
-        let catalog = catalog.run(token()).map_err(ended("catalog"));
-        run("catalog", &places.services, Box::pin(catalog));
-        let inventory = inventory.run(token()).map_err(ended("inventory"));
-        run("inventory", &places.services, Box::pin(inventory));
-        let orders = orders.run(token()).err_into();
-        run("orders", &places.services, Box::pin(orders));
-        let payments = payments.run(token()).err_into();
-        run("payments", &places.services, Box::pin(payments));
-        let orchestrator = orchestrator.run(token()).err_into();
-        run(
-            "saga-orchestrator",
-            &places.services,
-            Box::pin(orchestrator),
-        );
-        let projections = projections.run(token()).err_into();
-        run("projections", &places.projections, Box::pin(projections));
+            services.spawn_on(ending, place);
+        }
         let mut first = Ok(());
         while let Some(ended) = services.join_next().await {
             let ended = ended.unwrap_or_else(|error| Err(error.into()));
@@ -321,6 +334,18 @@ impl System {
         }
         first
     }
+}
+
+/// The log as clients see it.
+///
+/// # Errors
+/// Where the types of what is stored contradict each other.
+pub fn log(store: Arc<dyn EventStore>) -> Result<Log, Error> {
+    Ok(Log {
+        store,
+        redactor: Arc::new(types::redactor()?),
+        sagas: Some(|| Box::new(Watched::default())),
+    })
 }
 
 /// A saga as those see it who watch it: as the view of sagas shows it.
@@ -357,8 +382,8 @@ pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orches
     let definitions = recourse_saga_orchestrator::definitions(&options.timing)?;
     let orchestrator = Orchestrator::load(
         Arc::clone(&engines.store),
-        Arc::clone(&engines.bus),
-        Arc::clone(&engines.documents),
+        services::needed(&engines.bus, "bus")?,
+        services::needed(&engines.documents, "database of views")?,
         Arc::clone(&engines.clock),
         definitions,
         options.orchestrator.clone(),
