@@ -9,8 +9,8 @@ pub(crate) use crate::output::print;
 #[cfg(feature = "distributed")]
 use crate::serve;
 use crate::{
-    arguments::Usage, backup, bench, bench_watch, descriptors, manual, output, projections, replay,
-    sagas, schemas, simulate, system::Places, threads::Threads, up, verify, watch, why,
+    arguments::Usage, backup, bench, bench_watch, descriptors, manual, output, projections, ready,
+    replay, sagas, schemas, simulate, system::Places, threads::Threads, up, verify, watch, why,
 };
 
 /// The exit code of a command that was given wrong arguments.
@@ -36,7 +36,7 @@ enum Command {
     /// Run one service in a process of its own.
     #[cfg(feature = "distributed")]
     #[command(subcommand)]
-    Serve(serve::Service),
+    Serve(serve::Serve),
     /// Tell what happens to sagas, as it happens.
     Watch(watch::Options),
     Why(why::Options),
@@ -59,6 +59,7 @@ enum Command {
     /// Look after the views.
     #[command(subcommand)]
     Projections(projections::Command),
+    Ready(ready::Options),
 }
 
 impl CommandLine {
@@ -107,7 +108,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
                 served.map(|()| ExitCode::SUCCESS)
             }
             #[cfg(feature = "distributed")]
-            Command::Serve(service) => serve::run(service).await.map(|()| ExitCode::SUCCESS),
+            Command::Serve(serve) => serve::run(serve).await,
             Command::Watch(options) => watch::run(options).await,
             Command::Why(options) => why::run(options).await,
             Command::Verify(options) => verify::run(options).await,
@@ -127,6 +128,7 @@ pub fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
             Command::Man(options) => manual::pages(&options),
             Command::Sagas(options) => sagas::run(options).await,
             Command::Projections(command) => projections::run(command).await,
+            Command::Ready(options) => ready::run(options).await,
         }
     });
     if let Some(threads) = threads {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use recourse_bench::verify::{BookView, OpenFolder, Opened, Projected, View};
 use recourse_event_store::embedded;
 use recourse_projection_services::{ledger, orders, products, sagas, stock};
-use recourse_views::{documents::Documents, projector::Bookkeeping, sqlite};
+use recourse_views::{books::Books, documents::Documents, projector::Bookkeeping, sqlite};
 
 use crate::system;
 
@@ -78,14 +78,7 @@ impl OpenFolder for Reading {
             }
         };
         let books = layout.open_books(sqlite::Access::ReadOnly).await?;
-        let documents: &dyn Documents = &documents;
-        let views: Vec<Box<dyn View>> = vec![
-            Box::new(Projected::<orders::Orders>::scan(documents).await),
-            Box::new(Projected::<sagas::Sagas>::scan(documents).await),
-            Box::new(Projected::<stock::Stocks>::scan(documents).await),
-            Box::new(Projected::<products::Products>::scan(documents).await),
-            Box::new(BookView::scan(&books, ledger::Ledger::book()).await),
-        ];
+        let views = scan(&documents, &books).await;
         // After the views: a log that is opened first may end before what they hold by now.
         let store = embedded::Store::open_read_only(&layout.log)?;
         Ok(Opened {
@@ -94,4 +87,15 @@ impl OpenFolder for Reading {
             views,
         })
     }
+}
+
+/// Everything that the views hold, wherever they are.
+pub async fn scan(documents: &dyn Documents, books: &dyn Books) -> Vec<Box<dyn View>> {
+    vec![
+        Box::new(Projected::<orders::Orders>::scan(documents).await),
+        Box::new(Projected::<sagas::Sagas>::scan(documents).await),
+        Box::new(Projected::<stock::Stocks>::scan(documents).await),
+        Box::new(Projected::<products::Products>::scan(documents).await),
+        Box::new(BookView::scan(books, ledger::Ledger::book()).await),
+    ]
 }

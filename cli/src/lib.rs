@@ -14,6 +14,7 @@
 mod arguments;
 mod as_of;
 mod backup;
+mod behaviour;
 mod bench;
 mod bench_watch;
 mod client;
@@ -27,6 +28,7 @@ mod manual;
 mod metrics;
 mod output;
 mod projections;
+mod ready;
 mod replay;
 pub mod running;
 mod sagas;

@@ -33,11 +33,39 @@ const STORE_GROWTH: &str = "recourse_store_growth_bytes_per_hour";
 /// Bytes of log an hour, at the rate of the last day.
 const STORE_GROWTH_DAY: &str = "recourse_store_growth_day_bytes_per_hour";
 
-/// Starts counting, and makes the address that shows the counts.
-pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
+/// The media type of what Prometheus reads.
+const MEDIA_TYPE: &str = "text/plain; version=0.0.4";
+
+/// Starts counting.
+fn start() -> anyhow::Result<PrometheusHandle> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("metrics are counted already")?;
+    Ok(handle)
+}
+
+fn operation() -> Operation {
+    Operation::new("getMetrics", "Read the counters")
+        .describe("In the text format of Prometheus.")
+        .tag("server")
+        .answer(Answer::text(200, "Every counter", "text/plain"))
+}
+
+/// Starts counting, and makes the address that shows the counts of a process that has no store of
+/// its own.
+#[cfg(feature = "distributed")]
+pub(crate) fn plain_routes() -> anyhow::Result<Routes> {
+    let handle = start()?;
+    let show = move || {
+        let text = handle.render();
+        async move { ([(header::CONTENT_TYPE, MEDIA_TYPE)], text) }
+    };
+    Ok(Routes::new().get("/metrics", show, operation()))
+}
+
+/// Starts counting, and makes the address that shows the counts.
+pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
+    let handle = start()?;
     metrics::describe_counter!(STORE_FSYNCS, "every fsync of the event store");
     metrics::describe_counter!(STORE_LOG_BYTES, metrics::Unit::Bytes, "log written");
     metrics::describe_counter!(STORE_EVENTS, "events appended");
@@ -72,11 +100,7 @@ pub(crate) fn routes(storage: Storage) -> anyhow::Result<Routes> {
         let (storage, handle) = (storage.clone(), handle.clone());
         async move { show(&storage, &handle).await }
     };
-    let operation = Operation::new("getMetrics", "Read the counters")
-        .describe("In the text format of Prometheus.")
-        .tag("server")
-        .answer(Answer::text(200, "Every counter", "text/plain"));
-    Ok(Routes::new().get("/metrics", show, operation))
+    Ok(Routes::new().get("/metrics", show, operation()))
 }
 
 async fn show(storage: &Storage, handle: &PrometheusHandle) -> impl IntoResponse + use<> {
@@ -97,8 +121,7 @@ async fn show(storage: &Storage, handle: &PrometheusHandle) -> impl IntoResponse
         gauge(STORE_GROWTH, growth.next().unwrap_or_default());
         gauge(STORE_GROWTH_DAY, growth.next().unwrap_or_default());
     }
-    let media_type = "text/plain; version=0.0.4";
-    ([(header::CONTENT_TYPE, media_type)], handle.render())
+    ([(header::CONTENT_TYPE, MEDIA_TYPE)], handle.render())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a double")]

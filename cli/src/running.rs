@@ -43,3 +43,25 @@ impl Drop for Part {
         self.running.parts().remove(self.name);
     }
 }
+
+/// How it ended; an error too where something had not by then.
+pub(crate) fn ended(served: Option<anyhow::Result<()>>, left: &[&str]) -> anyhow::Result<()> {
+    served.unwrap_or_else(|| {
+        let left = left.join(", ");
+        Err(anyhow::anyhow!(
+            "stopped without waiting any longer for: {left}"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_does_not_wait_for_all_is_a_failure_that_names_what_was_left() {
+        ended(Some(Ok(())), &[]).unwrap();
+        let error = ended(None, &["gateway", "payments"]).unwrap_err();
+        assert!(error.to_string().ends_with("gateway, payments"), "{error}");
+    }
+}

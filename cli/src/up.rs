@@ -1,18 +1,16 @@
 //! `recourse up`: everything in one process on the embedded engines.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, value_parser};
+use clap::{Args, Parser};
 use futures::FutureExt;
 use recourse_event_store::embedded;
 use recourse_gateway::{Bound, Gateway};
-use recourse_payments::simulator::{self, Simulator};
 use recourse_service::{Clock, Ids, clock::SystemClock, readiness::Need, shutdown};
 use recourse_views::sqlite;
 use tokio::sync::oneshot;
@@ -21,11 +19,12 @@ use tokio_util::sync::CancellationToken;
 #[cfg(feature = "distributed")]
 use crate::esdb;
 use crate::{
-    arguments::{self, Usage},
+    arguments::Usage,
+    behaviour::Behaviour,
     demo,
     folder::Layout,
-    metrics,
-    running::Running,
+    metrics, output,
+    running::{self, Running},
     storage::{self, Storage},
     system::{Engines, Places, System},
 };
@@ -38,12 +37,6 @@ pub(crate) struct Options {
     pub data: PathBuf,
     #[command(flatten)]
     gateway: recourse_gateway::Options,
-    /// How many of the payment provider's answers fail in some way, 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = arguments::share)]
-    psp_fault_rate: f64,
-    /// What those faults are drawn from.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    psp_seed: u64,
     /// After a start the whole log is read once to look for damage, so many MiB a second; 0 does
     /// not.
     #[arg(long, value_name = "MIB_PER_S", default_value_t = embedded::Options::default_scrub_mib_per_s())]
@@ -55,22 +48,8 @@ pub(crate) struct Options {
     #[cfg(feature = "distributed")]
     #[command(flatten)]
     esdb: esdb::Options,
-    /// How long a saga's command may stay unanswered before it is overdue, in milliseconds.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 10_000,
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    step_timeout_ms: u64,
-    /// How long a saga may take before it needs attention, in milliseconds.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 60_000,
-        value_parser = value_parser!(u64).range(1..)
-    )]
-    saga_deadline_ms: u64,
+    #[command(flatten)]
+    behaviour: Behaviour,
 }
 
 impl Options {
@@ -107,7 +86,7 @@ pub(crate) async fn run(options: Options, places: Places) -> anyhow::Result<()> 
     let left = running.names();
     drop(serving);
     let closed = store.close().await;
-    ended(served?, &left)?;
+    running::ended(served?, &left)?;
     closed.context("cannot close the event store")
 }
 
@@ -149,16 +128,6 @@ fn open(options: &Options) -> anyhow::Result<Arc<embedded::Store>> {
     let store = embedded::Store::open(log)
         .with_context(|| format!("cannot open the data folder {}", options.data.display()))?;
     Ok(Arc::new(store))
-}
-
-/// How it ended; an error too where something had not by then.
-fn ended(served: Option<anyhow::Result<()>>, left: &[&str]) -> anyhow::Result<()> {
-    served.unwrap_or_else(|| {
-        let left = left.join(", ");
-        Err(anyhow::anyhow!(
-            "stopped without waiting any longer for: {left}"
-        ))
-    })
 }
 
 /// What the server is made of besides its options.
@@ -212,7 +181,10 @@ async fn serve(options: Options, parts: Parts, stop: CancellationToken) -> anyho
     let serving = match door {
         Door::Socket => {
             let gateway = gateway.bind().await?;
-            announce(gateway.address())?;
+            output::line(&format!(
+                "Recourse is serving at http://{}",
+                gateway.address()
+            ))?;
             over_socket(gateway, demo, running.clone()).boxed()
         }
         Door::InProcess(hand) => {
@@ -301,10 +273,6 @@ async fn engines(
         .context("cannot open the checkpoints")?;
     let state = Arc::new(state);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let simulator = Simulator::new(simulator::Options {
-        fault_rate: options.psp_fault_rate,
-        seed: options.psp_seed,
-    });
     let bus =
         recourse_bus::embedded::Bus::new(store.clone(), recourse_saga::commands_of, state.clone());
     let engines = Engines {
@@ -314,21 +282,11 @@ async fn engines(
         books: Some(Arc::new(books)),
         checkpoints: Some(state.clone()),
         snapshots: Some(state),
-        provider: Some(Arc::new(simulator)),
+        provider: Some(Arc::new(options.behaviour.provider())),
         ids: Ids::from_entropy(Arc::clone(&clock)).context("no randomness")?,
         clock,
     };
-    let mut system = crate::system::Options::default();
-    system.timing.step_timeout_ms = options.step_timeout_ms;
-    system.timing.deadline_ms = options.saga_deadline_ms;
-    Ok((engines, system))
-}
-
-/// The address in use, on standard output: scripts wait for this line.
-fn announce(address: std::net::SocketAddr) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "Recourse is serving at http://{address}")?;
-    out.flush()
+    Ok((engines, options.behaviour.options()))
 }
 
 #[cfg(test)]
@@ -370,12 +328,5 @@ mod tests {
         let asked = async { stop.cancel() };
         let (ran, ()) = tokio::join!(together(services, serving, &services_stop, &stop), asked);
         ran.unwrap();
-    }
-
-    #[test]
-    fn an_end_that_does_not_wait_for_all_is_a_failure_that_names_what_was_left() {
-        ended(Some(Ok(())), &[]).unwrap();
-        let error = ended(None, &["gateway", "payments"]).unwrap_err();
-        assert!(error.to_string().ends_with("gateway, payments"), "{error}");
     }
 }

@@ -14,6 +14,9 @@ pub(crate) struct Options {
     /// The data folder. A running server may have it open and be busy.
     #[arg(long, value_name = "DIR", default_value = "recourse-data")]
     data: PathBuf,
+    #[cfg(feature = "distributed")]
+    #[command(flatten)]
+    engines: crate::serve::Engines,
     /// What clients were told, one JSON object a line, as `bench` writes it: nothing of that
     /// may be missing.
     #[arg(long, value_name = "FILE")]
@@ -26,7 +29,17 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let mut how = verify::Options::new(SystemClock.now());
     how.acknowledged = options.acknowledged;
-    let report = verify::folder(&options.data, &Reading, &how).await?;
+    #[cfg(feature = "distributed")]
+    let opened = options.engines.open().await?;
+    #[cfg(not(feature = "distributed"))]
+    let opened: Option<verify::Opened> = None;
+    let report = match opened {
+        Some(opened) => {
+            how.dense_positions = false;
+            verify::run(opened.store, &opened.views, &how).await?
+        }
+        None => verify::folder(&options.data, &Reading, &how).await?,
+    };
     command::print(&report, &report.text(), options.json)?;
     Ok(if report.holds() {
         ExitCode::SUCCESS

@@ -23,8 +23,9 @@ pub async fn contract(service: Service) -> Result<Routes, Error> {
     Ok(system.routes())
 }
 
-/// Engines that hold nothing.
-pub(crate) fn empty() -> Engines {
+/// Engines in memory that hold nothing.
+#[must_use]
+pub fn empty() -> Engines {
     let store: Arc<dyn EventStore> = Arc::new(memory::Store::new(LogId(Uuid::nil())));
     let checkpoints = Arc::new(MemoryCheckpoints::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -38,7 +38,7 @@ use recourse_views::{
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub use self::contract::contract;
+pub use self::contract::{contract, empty};
 use self::services::Part;
 use crate::{running::Running, types};
 
@@ -219,10 +219,14 @@ impl System {
     /// # Errors
     /// As [`Self::of`].
     pub async fn assemble(engines: Engines, options: Options) -> Result<Self, Error> {
-        Self::of(&Service::ALL, &engines, &options).await
+        let readiness = readiness::Registry::new();
+        let log = Arc::clone(&engines.store);
+        readiness.probe("event-store", Need::Everything, move || health(&*log));
+        Self::with(&Service::ALL, &engines, &options, readiness).await
     }
 
-    /// Composes some services and loads what they need before they can run.
+    /// Composes some services and loads what they need before they can run. How the engines are is
+    /// for whoever connects to them to say.
     ///
     /// # Errors
     /// Where something they stand on is not given, cannot be read, or belongs to another log.
@@ -231,9 +235,15 @@ impl System {
         engines: &Engines,
         options: &Options,
     ) -> Result<Self, Error> {
-        let readiness = readiness::Registry::new();
-        let log = Arc::clone(&engines.store);
-        readiness.probe("event-store", Need::Everything, move || health(&*log));
+        Self::with(services, engines, options, readiness::Registry::new()).await
+    }
+
+    async fn with(
+        services: &[Service],
+        engines: &Engines,
+        options: &Options,
+        readiness: readiness::Registry,
+    ) -> Result<Self, Error> {
         let admission = Admission::default();
         let composing = services::Composing::new(engines, options, &readiness, &admission);
         let mut parts = Vec::with_capacity(services.len());
@@ -393,7 +403,7 @@ pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orches
 
 /// Whether the store goes on: asked for what no log ever reaches, one that works lets us wait,
 /// and one that has failed says so at once.
-fn health(store: &dyn EventStore) -> Health {
+pub(crate) fn health(store: &dyn EventStore) -> Health {
     let mut never = store.wait_durable(Position::dense(u64::MAX));
     match never.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Err(error)) => Health::Down(error.to_string()),

@@ -32,7 +32,10 @@ pub enum Need {
     Some,
 }
 
-type Probe = Arc<dyn Fn() -> Health + Send + Sync>;
+/// Dependencies, each with how it is.
+type Found = Vec<(String, Need, Health)>;
+
+type Probe = Arc<dyn Fn() -> Found + Send + Sync>;
 
 /// The dependencies of a process. Cheap to clone.
 ///
@@ -48,7 +51,7 @@ type Probe = Arc<dyn Fn() -> Health + Send + Sync>;
 /// ```
 #[derive(Clone, Default)]
 pub struct Registry {
-    dependencies: Arc<Mutex<Vec<(String, Need, Probe)>>>,
+    dependencies: Arc<Mutex<Vec<Probe>>>,
 }
 
 impl Registry {
@@ -61,11 +64,8 @@ impl Registry {
     /// Adds a dependency that its owner reports about; it is starting until then.
     #[must_use]
     pub fn dependency(&self, name: impl Into<String>, need: Need) -> Dependency {
-        let health = Arc::new(Mutex::new(Health::Starting("no news of it yet".into())));
-        let dependency = Dependency {
-            health: Arc::clone(&health),
-        };
-        let probe = Dependency { health };
+        let dependency = Dependency::starting();
+        let probe = dependency.clone();
         self.probe(name, need, move || probe.get());
         dependency
     }
@@ -78,10 +78,23 @@ impl Registry {
         need: Need,
         probe: impl Fn() -> Health + Send + Sync + 'static,
     ) {
+        let name = name.into();
+        self.add(Arc::new(move || vec![(name.clone(), need, probe())]));
+    }
+
+    /// Adds what another registry reports, for as long as there is one: that of a part which
+    /// comes and goes.
+    pub fn include(&self, other: impl Fn() -> Option<Self> + Send + Sync + 'static) {
+        self.add(Arc::new(move || {
+            other().map_or_else(Vec::new, |registry| registry.report())
+        }));
+    }
+
+    fn add(&self, probe: Probe) {
         self.dependencies
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((name.into(), need, Arc::new(probe)));
+            .push(probe);
     }
 
     /// Each dependency, in the order in which they were added.
@@ -93,10 +106,7 @@ impl Registry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        dependencies
-            .into_iter()
-            .map(|(name, need, probe)| (name, need, probe()))
-            .collect()
+        dependencies.iter().flat_map(|probe| probe()).collect()
     }
 
     /// Whether any address can be served: everything that all of them need is up, and not all
@@ -187,6 +197,15 @@ pub struct Dependency {
 }
 
 impl Dependency {
+    /// One that no registry names: for whoever asks it.
+    #[must_use]
+    pub fn starting() -> Self {
+        let health = Health::Starting("no news of it yet".into());
+        Self {
+            health: Arc::new(Mutex::new(health)),
+        }
+    }
+
     /// Says how it is.
     pub fn set(&self, health: Health) {
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
@@ -235,5 +254,20 @@ mod tests {
         store.down("gone");
         assert!(!registry.is_ready(), "nothing works without the store");
         assert_eq!(registry.respond().status(), 503);
+    }
+
+    #[test]
+    fn what_comes_and_goes_counts_while_it_is_there() {
+        let registry = Registry::new();
+        let part: Arc<Mutex<Option<Registry>>> = Arc::default();
+        let held = Arc::clone(&part);
+        registry.include(move || held.lock().unwrap().clone());
+        assert!(registry.is_ready());
+        let inner = Registry::new();
+        inner.dependency("view-orders", Need::Some).down("gone");
+        *part.lock().unwrap() = Some(inner);
+        assert!(!registry.is_ready());
+        *part.lock().unwrap() = None;
+        assert!(registry.is_ready());
     }
 }

@@ -1,0 +1,281 @@
+//! Which engine serves which port, in the distributed form.
+//!
+//! | port | engine |
+//! | --- | --- |
+//! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
+//! | `Bus` | the event store's own tail |
+//! | `Documents`, `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
+//!
+//! A service connects only to what it needs, in any order, and waits for what is not there.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use clap::Args;
+use futures::future::{BoxFuture, join_all};
+use recourse_bus::{Bus, Checkpoints, embedded};
+use recourse_esdb::client;
+use recourse_event_store::{EventStore, LogId, StoreError};
+use recourse_payments::Provider;
+use recourse_service::{
+    Clock, Ids,
+    readiness::{Dependency, Health, Need},
+};
+use recourse_views::{books::Books, documents::Documents, postgres};
+
+use super::process::Process;
+use crate::{
+    arguments::Usage,
+    system::{self, Engines, Service},
+};
+
+/// How often an engine is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The name of a checkpoint that nobody has: to ask whether the database answers.
+const NOBODY: &str = "nobody";
+
+/// Which engines there are, and where.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    event_store: client::Options,
+    #[command(flatten)]
+    postgres: PostgresOptions,
+}
+
+/// Where PostgreSQL is.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub(crate) struct PostgresOptions {
+    /// PostgreSQL: the views, the ledger, checkpoints and snapshots.
+    #[arg(
+        long = "postgres",
+        value_name = "URL",
+        default_value = "postgres://recourse@127.0.0.1:5432/recourse"
+    )]
+    postgres_url: postgres::Address,
+}
+
+impl PostgresOptions {
+    fn options(&self) -> postgres::Options {
+        postgres::Options::new(self.postgres_url.clone())
+    }
+}
+
+/// What a service needs besides the event store.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    bus: bool,
+    documents: bool,
+    books: bool,
+    state: bool,
+}
+
+impl Needs {
+    const fn of(service: Service) -> Self {
+        let none = Self {
+            bus: false,
+            documents: false,
+            books: false,
+            state: false,
+        };
+        match service {
+            Service::Catalog => none,
+            Service::Orders | Service::Inventory | Service::Payments => Self {
+                bus: true,
+                state: true,
+                ..none
+            },
+            Service::Orchestrator => Self {
+                bus: true,
+                state: true,
+                documents: true,
+                ..none
+            },
+            Service::Projections => Self {
+                documents: true,
+                books: true,
+                ..none
+            },
+        }
+    }
+}
+
+impl Options {
+    /// Checks them, before anything is made.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn validate(&self) -> Result<(), Usage> {
+        self.event_store.validate().map_err(Usage::new)
+    }
+
+    /// Connects to what a service needs, and waits for what is not there; none where the process
+    /// ends before.
+    pub(super) async fn connect(
+        &self,
+        process: &Process,
+        service: Service,
+        clock: Arc<dyn Clock>,
+        ids: Ids,
+        provider: Arc<dyn Provider>,
+    ) -> Option<Connected> {
+        let needs = Needs::of(service);
+        let store = event_store(&self.event_store, process, &ids, Need::Everything);
+        // Whatever else is needed is named from the start, not once the one before is there.
+        let postgres = (needs.documents || needs.books || needs.state)
+            .then(|| process.readiness.dependency("postgres", Need::Everything));
+        let databases = async {
+            match &postgres {
+                Some(dependency) => self.databases(process, dependency, needs).await,
+                None => Some(Databases::default()),
+            }
+        };
+        let (store, databases) = tokio::join!(store, databases);
+        let (store, databases) = (store?, databases?);
+        let bus = databases.state.clone().filter(|_| needs.bus).map(|state| {
+            let store = Arc::clone(&store);
+            Arc::new(embedded::Bus::new(store, recourse_saga::commands_of, state))
+        });
+        let mut pings = Vec::new();
+        if let (Some(dependency), Some(state)) = (postgres, databases.state.clone()) {
+            pings.push(Ping::of_checkpoints(dependency, state));
+        }
+        let engines = Engines {
+            store,
+            bus: bus.map(|bus| bus as Arc<dyn Bus>),
+            documents: databases.documents,
+            books: databases.books,
+            checkpoints: databases.state.clone().map(|state| state as _),
+            snapshots: databases.state.map(|state| state as _),
+            provider: Some(provider),
+            clock,
+            ids,
+        };
+        Some(Connected { engines, pings })
+    }
+
+    async fn databases(
+        &self,
+        process: &Process,
+        dependency: &Dependency,
+        needs: Needs,
+    ) -> Option<Databases> {
+        let options = self.postgres.options();
+        let connecting = || async {
+            let state = postgres::State::connect(&options).await?;
+            let mut databases = Databases {
+                state: Some(Arc::new(state)),
+                ..Databases::default()
+            };
+            if needs.documents {
+                let collections = system::collections();
+                let documents = postgres::Documents::connect(&options, &collections).await?;
+                databases.documents = Some(Arc::new(documents));
+            }
+            if needs.books {
+                let books = recourse_projection_services::books();
+                let books = postgres::Books::connect(&options, &books).await?;
+                databases.books = Some(Arc::new(books));
+            }
+            Ok::<_, postgres::OpenError>(databases)
+        };
+        let what = format!("PostgreSQL at {}", self.postgres.postgres_url);
+        process.until_there(&what, dependency, connecting).await
+    }
+}
+
+#[derive(Default)]
+struct Databases {
+    state: Option<Arc<postgres::State>>,
+    documents: Option<Arc<dyn Documents>>,
+    books: Option<Arc<dyn Books>>,
+}
+
+/// Why there is no event store yet.
+#[derive(Debug, thiserror::Error)]
+enum NotConnected {
+    #[error(transparent)]
+    Connection(#[from] client::Error),
+    #[error(transparent)]
+    Reading(#[from] StoreError),
+}
+
+/// Connects to the event store, and waits for it; none where the process ends before. `/readyz`
+/// says how it is from here on.
+pub(super) async fn event_store(
+    options: &client::Options,
+    process: &Process,
+    ids: &Ids,
+    need: Need,
+) -> Option<Arc<dyn EventStore>> {
+    let connected: Arc<OnceLock<Arc<dyn EventStore>>> = Arc::default();
+    let waiting = Dependency::starting();
+    let (probed, starting) = (Arc::clone(&connected), waiting.clone());
+    process
+        .readiness
+        .probe("event-store", need, move || match probed.get() {
+            Some(store) => system::health(&**store),
+            None => starting.get(),
+        });
+    let what = format!("the event store at {}", options.address);
+    let connecting = || async {
+        let name = LogId(ids.next());
+        let store = client::Store::connect(options.clone(), name).await?;
+        // It learns where the log ends: whoever follows it from now on begins there.
+        store.appended().await?;
+        Ok::<_, NotConnected>(store)
+    };
+    let store = process.until_there(&what, &waiting, connecting).await?;
+    let store: Arc<dyn EventStore> = Arc::new(store);
+    // Nobody else sets it.
+    let _ = connected.set(Arc::clone(&store));
+    Some(store)
+}
+
+/// Engines that answered once, and how each is asked whether it still does.
+pub(super) struct Connected {
+    pub(super) engines: Engines,
+    pings: Vec<Ping>,
+}
+
+struct Ping {
+    dependency: Dependency,
+    ask: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
+}
+
+impl Ping {
+    fn of_checkpoints(dependency: Dependency, checkpoints: Arc<dyn Checkpoints>) -> Self {
+        Self {
+            dependency,
+            ask: Box::new(move || {
+                let checkpoints = Arc::clone(&checkpoints);
+                Box::pin(async move {
+                    let answered = checkpoints.load(NOBODY).await;
+                    answered.map(drop).map_err(|error| error.to_string())
+                })
+            }),
+        }
+    }
+
+    async fn watch(&self) {
+        loop {
+            tokio::time::sleep(PING_INTERVAL).await;
+            self.dependency.set(match (self.ask)().await {
+                Ok(()) => Health::Up,
+                Err(why) => Health::Down(why),
+            });
+        }
+    }
+}
+
+impl Connected {
+    /// Asks the engines how they are, for as long as this is polled.
+    pub(super) async fn watch(&self) {
+        join_all(self.pings.iter().map(Ping::watch)).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! The engines as they are read by who verifies them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Args;
+use recourse_bench::verify::Opened;
+use recourse_esdb::client;
+use recourse_event_store::LogId;
+use recourse_service::{Clock, Ids, clock::SystemClock};
+use recourse_views::postgres;
+
+use crate::{folder, system};
+
+/// Engines instead of a data folder.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub(crate) struct Engines {
+    /// The event store, in place of the data folder: `esdb://HOST:PORT`.
+    #[arg(long, value_name = "URL", requires = "postgres")]
+    event_store: Option<client::Address>,
+    /// PostgreSQL, with the views.
+    #[arg(long, value_name = "URL", requires = "event_store")]
+    postgres: Option<postgres::Address>,
+}
+
+impl Engines {
+    /// Opens them, where they are named.
+    ///
+    /// # Errors
+    /// Where one cannot be reached.
+    pub(crate) async fn open(self) -> anyhow::Result<Option<Opened>> {
+        let (Some(event_store), Some(postgres)) = (self.event_store, self.postgres) else {
+            return Ok(None);
+        };
+        let options = postgres::Options::new(postgres);
+        let documents = postgres::Documents::connect(&options, &system::collections())
+            .await
+            .context("cannot open the views")?;
+        let books = recourse_projection_services::books();
+        let books = postgres::Books::connect(&options, &books)
+            .await
+            .context("cannot open the ledger")?;
+        let views = folder::scan(&documents, &books).await;
+        // After the views: a log that is read first may end before what they hold by now.
+        let options = client::Options::new(event_store);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids = Ids::from_entropy(clock).context("no randomness")?;
+        let store = client::Store::connect(options, LogId(ids.next()))
+            .await
+            .context("cannot open the event store")?;
+        let store: Arc<dyn recourse_event_store::EventStore> = Arc::new(store);
+        // What is durable is known once it is asked for.
+        store.appended().await.context("cannot read the log")?;
+        Ok(Some(Opened {
+            published_durable: None,
+            store,
+            views,
+        }))
+    }
+}

@@ -1,0 +1,124 @@
+//! `recourse serve orders`, and the other services of [`Service`].
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+use clap::Args;
+use recourse_gateway::Late;
+use recourse_service::{
+    Clock, Ids,
+    clock::SystemClock,
+    contract::Routes,
+    readiness::{Need, Registry},
+};
+
+use super::{KeyFile, engines, process::Process};
+use crate::{
+    arguments::Usage,
+    behaviour::Behaviour,
+    metrics,
+    system::{self, Engines, Places, Service, System},
+};
+
+/// One service on its own.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    server: recourse_gateway::Options,
+    #[command(flatten)]
+    keys: KeyFile,
+    #[command(flatten)]
+    engines: engines::Options,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+/// Serves until a signal.
+///
+/// # Errors
+/// Where it cannot have its address, or does not end within the bound.
+pub(super) async fn run(service: Service, options: Options) -> anyhow::Result<()> {
+    let keys = options.keys.read()?;
+    options.engines.validate()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ids = Ids::from_entropy(Arc::clone(&clock)).context("no randomness")?;
+    let process = Process::new(service.name());
+    let drain_timeout_ms = options.server.drain_timeout_ms;
+    let served = Served::new(service);
+    let routes = vec![metrics::plain_routes()?, served.routes().await?];
+    let gateway = process
+        .gateway(options.server, keys, ids.clone(), routes)
+        .map_err(Usage::new)?;
+    let bound = gateway.bind().await?;
+    let behaviour = options.behaviour.options();
+    let provider = Arc::new(options.behaviour.provider());
+    let working = process.clone();
+    let work = async move {
+        let connecting = options
+            .engines
+            .connect(&working, service, clock, ids, provider);
+        let Some(connected) = connecting.await else {
+            return;
+        };
+        let living = async {
+            served.run(&working, &connected.engines, &behaviour).await;
+        };
+        tokio::join!(living, working.end.run_until_cancelled(connected.watch()));
+    };
+    process.run(bound, drain_timeout_ms, work).await
+}
+
+/// A service that lives as often as it takes behind one address.
+pub(super) struct Served {
+    service: Service,
+    late: Late,
+    readiness: Arc<Mutex<Option<Registry>>>,
+}
+
+impl Served {
+    pub(super) fn new(service: Service) -> Self {
+        Self {
+            service,
+            late: Late::default(),
+            readiness: Arc::default(),
+        }
+    }
+
+    /// Its addresses, which say that it is away until it is there.
+    pub(super) async fn routes(&self) -> Result<Routes, system::Error> {
+        Ok(self.late.routes(system::contract(self.service).await?))
+    }
+
+    /// Lives until the process ends.
+    pub(super) async fn run(self, process: &Process, engines: &Engines, options: &system::Options) {
+        let own = process.readiness.dependency(process.name, Need::Everything);
+        let readiness = Arc::clone(&self.readiness);
+        process.readiness.include(move || lock(&readiness).clone());
+        let life = || async {
+            let services = [self.service];
+            let assembled = System::of(&services, engines, options);
+            let Some(system) = process.end.run_until_cancelled(assembled).await else {
+                return Ok(());
+            };
+            let system = system?;
+            *lock(&self.readiness) = Some(system.readiness().clone());
+            self.late.set(system.routes());
+            own.up();
+            let ended = system
+                .run(
+                    process.end.child_token(),
+                    Places::here(),
+                    process.running.clone(),
+                )
+                .await;
+            self.late.clear();
+            *lock(&self.readiness) = None;
+            ended
+        };
+        process.live(&own, life).await;
+    }
+}
+
+fn lock(readiness: &Mutex<Option<Registry>>) -> std::sync::MutexGuard<'_, Option<Registry>> {
+    readiness.lock().unwrap_or_else(PoisonError::into_inner)
+}
