@@ -401,3 +401,38 @@ async fn a_restored_log_is_not_relayed_into_the_topics_of_another() {
     let refused = bus.events(Position::START, Filter::All).await;
     assert!(matches!(refused, Err(BusError::Checkpoint { .. })));
 }
+
+#[test]
+fn who_ends_while_the_broker_is_away_does_not_wait_for_it() {
+    let Some(mut engine) = recourse_engines::kafka() else {
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let options = options(engine.address());
+    runtime.block_on(async {
+        let world = World::on(memory(), options).await;
+        sagas(&*world.store, 0..5).await;
+        let bus = world.bus();
+        let mut consumer = member(&bus).await;
+        let mut deliveries = bounded(consumer.next()).await.unwrap();
+        while deliveries.considered == Position::START {
+            deliveries = bounded(consumer.next()).await.unwrap();
+        }
+        engine.kill().unwrap();
+        consumer.commit(deliveries.considered).await.unwrap();
+        sagas(&*world.store, 5..6).await;
+        world.relay.stop().await.unwrap();
+    });
+    // What blocks is waited for, as at the end of a process.
+    let begun = tokio::time::Instant::now();
+    drop(runtime);
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
+}

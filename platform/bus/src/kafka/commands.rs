@@ -313,3 +313,169 @@ impl Consumer<Delivery> for Commands {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use recourse_event_store::{LogId, Mark, NewEvent, StreamName};
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::{
+        super::{Record, reader::Assigned},
+        *,
+    };
+    use crate::{Command, Json};
+
+    fn lane(partition: i32) -> Lane {
+        Lane {
+            topic: "commands".into(),
+            partition,
+        }
+    }
+
+    fn assigned(partition: i32) -> Item {
+        Item::Assigned(vec![Assigned {
+            lane: lane(partition),
+            chain: None,
+        }])
+    }
+
+    fn received(partition: i32, offset: i64, previous: u64, considered: u64, body: Body) -> Item {
+        let previous = Mark {
+            position: Position::dense(previous),
+            index: 0,
+        };
+        Item::Records(vec![Received {
+            lane: lane(partition),
+            offset,
+            record: Record {
+                log: LogId(Uuid::nil()),
+                previous,
+                considered: Some(Position::dense(considered)),
+                body,
+            },
+        }])
+    }
+
+    fn command(position: u64) -> Body {
+        let position = Position::dense(position);
+        let event = NewEvent::raw(Uuid::nil(), "saga.sent.v1", "", "{}");
+        Body::Command(Delivery {
+            command: Command {
+                id: Uuid::nil(),
+                target: StreamName::new("stock", "a"),
+                command_type: "stock.reserve".to_owned(),
+                data: Json::write(&1).unwrap(),
+                undoes: vec![],
+            },
+            mark: Mark { position, index: 0 },
+            event: Arc::new(event.record(position, StreamName::new("saga", "a"), 0)),
+        })
+    }
+
+    struct Member {
+        commands: Commands,
+        items: mpsc::Sender<Item>,
+    }
+
+    impl Member {
+        fn new() -> Self {
+            let (items, receiver) = mpsc::channel(16);
+            let commands = Commands {
+                reader: Reader::of(receiver),
+                needed: Position::START,
+                lanes: BTreeMap::new(),
+                reported: Position::START,
+                head: Position::START,
+            };
+            Self { commands, items }
+        }
+
+        /// How many commands come next, and what is considered then.
+        async fn next(&mut self) -> (usize, u64) {
+            let deliveries = self.commands.next().await.unwrap();
+            (deliveries.messages.len(), deliveries.considered.commit)
+        }
+
+        /// The next offset of each partition, by number, that a commit sets.
+        async fn commit(&mut self, considered: u64) -> Vec<(i32, i64)> {
+            self.commands
+                .commit(Position::dense(considered))
+                .await
+                .unwrap();
+            let done = self.commands.reader.take_done();
+            done.into_iter()
+                .map(|(lane, done)| (lane.partition, done.next_offset))
+                .collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_offset_is_committed_once_what_is_considered_covers_its_record() {
+        let mut member = Member::new();
+        for item in [
+            assigned(0),
+            assigned(1),
+            received(0, 7, 0, 4, command(4)),
+            received(1, 3, 0, 6, command(5)),
+        ] {
+            member.items.send(item).await.unwrap();
+        }
+        assert_eq!(
+            member.next().await,
+            (1, 0),
+            "partition 1 may have older ones"
+        );
+        assert_eq!(member.next().await, (1, 4));
+        assert_eq!(member.commit(4).await, [(0, 8)]);
+        assert_eq!(member.commit(4).await, []);
+        let further = received(0, 8, 4, 9, Body::Considered);
+        member.items.send(further).await.unwrap();
+        assert_eq!(member.next().await, (0, 6));
+        assert_eq!(member.commit(6).await, [(1, 4)]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_under_way_does_not_cover_a_partition_that_came_after_it() {
+        let mut member = Member::new();
+        member.items.send(assigned(0)).await.unwrap();
+        let first = received(0, 7, 0, 10, command(10));
+        member.items.send(first).await.unwrap();
+        assert_eq!(member.next().await, (1, 10));
+        // Another member has gone, and its partition is behind what was said already.
+        member.items.send(assigned(1)).await.unwrap();
+        let older = received(1, 3, 0, 6, command(5));
+        member.items.send(older).await.unwrap();
+        assert_eq!(member.next().await, (1, 10));
+        assert_eq!(
+            member.commit(10).await,
+            [(0, 8)],
+            "its effect may be to come"
+        );
+        for partition in [0, 1] {
+            let previous = if partition == 0 { 10 } else { 5 };
+            let further = received(partition, 9, previous, 12, Body::Considered);
+            member.items.send(further).await.unwrap();
+        }
+        assert_eq!(member.next().await, (0, 12));
+        assert_eq!(member.commit(12).await, [(0, 10), (1, 10)]);
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_went_away_is_not_committed() {
+        let mut member = Member::new();
+        member.items.send(assigned(0)).await.unwrap();
+        let first = received(0, 7, 0, 10, command(10));
+        member.items.send(first).await.unwrap();
+        assert_eq!(member.next().await, (1, 10));
+        let gone = Item::Revoked(vec![lane(0)]);
+        member.items.send(gone).await.unwrap();
+        member.items.send(assigned(1)).await.unwrap();
+        let other = received(1, 3, 0, 11, command(11));
+        member.items.send(other).await.unwrap();
+        assert_eq!(member.next().await, (1, 11));
+        assert_eq!(member.commit(11).await, [(1, 4)]);
+    }
+}

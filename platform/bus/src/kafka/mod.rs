@@ -82,7 +82,7 @@ impl Default for Options {
             prefix: "recourse".to_owned(),
             request_timeout_ms: 10_000,
             session_timeout_ms: 6_000,
-            fetch_wait_ms: 50,
+            fetch_wait_ms: 100,
             commit_interval_ms: 250,
             max_batch_records: 512,
             max_queued_batches: 16,

@@ -148,6 +148,20 @@ impl Reader {
     }
 }
 
+#[cfg(test)]
+impl Reader {
+    /// Without a thread: what a test says.
+    pub(super) fn of(items: mpsc::Receiver<Item>) -> Self {
+        let shared = Arc::default();
+        Self { items, shared }
+    }
+
+    /// What would be committed next.
+    pub(super) fn take_done(&self) -> BTreeMap<Lane, Done> {
+        std::mem::take(&mut *lock(&self.shared.done))
+    }
+}
+
 impl Drop for Reader {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
