@@ -296,13 +296,13 @@ impl<P: Projection> View<P> {
     }
 
     async fn load(&self, id: &str) -> Result<Option<Document>, Problem> {
-        let documents = self
+        let loaded = self
             .shared
             .documents
             .load(&P::collection(), &[id.to_owned()])
             .await
             .map_err(problem::<P>)?;
-        Ok(documents.into_iter().next())
+        Ok(loaded.documents.into_iter().next())
     }
 
     fn read(&self, document: &Document) -> Result<P::Row, Problem> {

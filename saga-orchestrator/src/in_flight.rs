@@ -63,18 +63,23 @@ impl InFlight {
     pub(crate) async fn load(
         documents: Arc<dyn Documents>,
         store: &dyn EventStore,
-    ) -> Result<(Self, Vec<Uuid>, Position), Error> {
-        let mut sagas = Vec::new();
+    ) -> Result<(Self, BTreeSet<Uuid>, Position), Error> {
+        // What a database without transactions has further than the checkpoint does no harm: a saga
+        // that has begun meanwhile is loaded early, and one that is gone has ended.
+        let mut sagas = BTreeSet::new();
         let mut damaged = None;
         let checkpoint = documents
             .scan(
                 &IN_FLIGHT,
                 &mut |document| match serde_json::from_str::<Row>(&document.json) {
-                    Ok(row) => sagas.push(row.saga_id),
+                    Ok(row) => {
+                        sagas.insert(row.saga_id);
+                    }
                     Err(error) => damaged = Some((document.id, error)),
                 },
             )
-            .await?;
+            .await?
+            .checkpoint;
         if let Some((id, error)) = damaged {
             return Err(Error::Documents(documents::Error::Damaged {
                 collection: IN_FLIGHT.table(),
@@ -92,7 +97,7 @@ impl InFlight {
             documents,
             checkpoint,
             in_doubt: None,
-            stored: sagas.iter().copied().collect(),
+            stored: sagas.clone(),
             changed: BTreeMap::new(),
             is_changed: false,
         };

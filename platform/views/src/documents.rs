@@ -1,12 +1,24 @@
 //! The port: what a view asks of the database that holds its rows.
 //!
-//! A view is a *collection* of JSON documents with a checkpoint. Both change in one
-//! transaction or not at all, so that what a view holds is always the fold of the log up to
-//! its checkpoint, whatever crashed.
+//! A view is a *collection* of JSON documents with a checkpoint, and the fold of the log up to
+//! that checkpoint, whatever crashed.
+//!
+//! Where a database has transactions, both change in one or not at all. Where it has none,
+//! documents are written first and the checkpoint after them, and a commit that comes to no end
+//! leaves some documents further than the checkpoint. So there each document says up to where it
+//! is the fold of the log ([`Folded`]), also one that was deleted, and is only ever replaced by
+//! one that is at least as far. Then it does not matter who wrote it, or how often, or what became
+//! of the rest of that commit: whoever goes on from the checkpoint folds into each document only
+//! what comes after it. A reader may see documents of different positions, none of them from
+//! before the checkpoint.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+use recourse_event_store::Position;
 
 use crate::Checkpoint;
 
@@ -84,6 +96,31 @@ pub struct Document {
     pub id: String,
     /// A JSON object.
     pub json: String,
+}
+
+/// Up to where documents are the fold of the log, by id, where their database does not keep them
+/// in step with the checkpoint. What is not named is as of the checkpoint.
+pub type Folded = BTreeMap<String, Position>;
+
+/// What was found of some ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// In no particular order; those that are not there are left out.
+    pub documents: Vec<Document>,
+    /// How far they are folded, with those that are not there any more.
+    pub folded: Folded,
+}
+
+/// To which moment a whole collection belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// How far the collection had come; none where it was never committed.
+    pub checkpoint: Option<Checkpoint>,
+    /// Those of the visited that are further.
+    pub folded: Folded,
+    /// Those that are not there any more further on. One of these that was visited all the same
+    /// is as of the checkpoint.
+    pub gone: Folded,
 }
 
 /// What becomes of one document.
@@ -169,7 +206,8 @@ pub struct Page {
 /// Why a database did not do as it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody else moved the checkpoint: nothing was written. Load it and start from there.
+    /// Somebody else moved the checkpoint. Load it and start from there. Nothing was written; in a
+    /// database without transactions, documents may have been that say how far they are.
     #[error("somebody else has moved the checkpoint of `{collection}`")]
     Moved {
         /// Which collection.
@@ -211,7 +249,8 @@ pub enum Error {
 /// A database of documents.
 ///
 /// A collection that was never written is empty and has no checkpoint. Every call may be
-/// dropped while it waits; a dropped commit may still take effect, whole.
+/// dropped while it waits; a dropped commit may still take effect, whole, or as far as a database
+/// without transactions does it.
 #[async_trait]
 pub trait Documents: Send + Sync + 'static {
     /// How far the collection has come; none where it was never committed.
@@ -220,18 +259,28 @@ pub trait Documents: Send + Sync + 'static {
     /// Where it cannot be read.
     async fn checkpoint(&self, collection: &Collection) -> Result<Option<Checkpoint>, Error>;
 
-    /// The documents of these ids, in no particular order; those that are not there are left
-    /// out.
+    /// The furthest that a document is folded, where that may be further than the checkpoint.
+    /// None in a database with transactions. Who goes on from the checkpoint holds this against
+    /// the log too: a log that was restored may bear out the one and not the other.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    async fn furthest(&self, _collection: &Collection) -> Result<Option<Checkpoint>, Error> {
+        Ok(None)
+    }
+
+    /// The documents of these ids.
     ///
     /// # Errors
     /// Where they cannot be read.
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error>;
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error>;
 
-    /// Writes documents and moves the checkpoint from `expected` to `next`, together or not at
-    /// all.
+    /// Writes documents and moves the checkpoint from `expected` to `next`: together or not at
+    /// all, or in a database without transactions the documents, as folded up to `next`, before
+    /// the checkpoint. There, one that is further already stays as it is.
     ///
     /// # Errors
-    /// [`Error::Moved`] where the checkpoint is not `expected`: nothing was written.
+    /// [`Error::Moved`] where the checkpoint is not `expected`.
     async fn commit(
         &self,
         collection: &Collection,
@@ -246,8 +295,9 @@ pub trait Documents: Send + Sync + 'static {
     /// [`Error::NotIndexed`] where the collection is not made for such a query.
     async fn query(&self, collection: &Collection, query: &Query) -> Result<Page, Error>;
 
-    /// Visits every document in the order of ids, as of one moment, and says which checkpoint
-    /// belongs to that moment.
+    /// Visits every document, and says as of which moment: all of one and in the order of ids;
+    /// in a database without transactions each at least as of the checkpoint, and where it is
+    /// further, how far. There, what is written meanwhile may be visited last, and then again.
     ///
     /// # Errors
     /// Where they cannot be read.
@@ -255,7 +305,7 @@ pub trait Documents: Send + Sync + 'static {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error>;
+    ) -> Result<Scanned, Error>;
 
     /// Removes the collection, its documents and its checkpoint: it is then one that was never
     /// written. No harm where it is that already. Whoever still fills it finds that the checkpoint

@@ -169,6 +169,15 @@ pub trait Target: Send + Sync + 'static {
     /// Where it cannot be read.
     async fn reopen(&mut self) -> Result<Option<Checkpoint>, Error>;
 
+    /// The furthest that a part of it is, where its database may have parts that are further than
+    /// the checkpoint.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    async fn furthest(&self) -> Result<Option<Checkpoint>, Error> {
+        Ok(None)
+    }
+
     /// Takes events in, in memory: [`Self::commit`] writes what they make.
     ///
     /// # Errors
@@ -317,6 +326,12 @@ impl<T: Target> Filler<T> {
             checkpoint.verify(&*self.store, T::NAME).await?;
         }
         let position = checkpoint.map_or(Position::START, |checkpoint| checkpoint.position);
+        // What is past the checkpoint is held against the log too: what a log that was restored
+        // does not have again would be taken for folded.
+        let furthest = self.target.furthest().await?;
+        if let Some(furthest) = furthest.filter(|furthest| furthest.position > position) {
+            furthest.verify(&*self.store, T::NAME).await?;
+        }
         let subscription = self
             .store
             .subscribe(position, T::filter(), Visibility::Durable)
@@ -510,4 +525,4 @@ fn store_error<T: Target>(source: StoreError) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! Holds a view against the log: every row, no more and no less.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     marker::PhantomData,
 };
@@ -63,7 +63,8 @@ pub enum CompareError {
     Books(#[from] books::Error),
 }
 
-/// The rows of a view as they were at one moment, and how far it had come then.
+/// The rows of a view as they were at one moment, and how far it had come then; in a database
+/// without transactions, how far each had that was further than the view.
 ///
 /// To hold a view against a log that is read as of one moment, beside the process that writes
 /// both, scan the view first and open the log afterwards: what a view holds was durable before,
@@ -73,6 +74,8 @@ pub struct Scanned<P> {
     /// A digest of each row, by id.
     rows: BTreeMap<String, u64>,
     checkpoint: Option<Checkpoint>,
+    /// The ids of those that were further, by how far.
+    further: BTreeMap<Position, BTreeSet<String>>,
     projection: PhantomData<fn() -> P>,
 }
 
@@ -83,19 +86,27 @@ impl<P: Projection> Scanned<P> {
     /// Where the view cannot be read.
     pub async fn of(documents: &dyn Documents) -> Result<Self, documents::Error> {
         let mut rows = BTreeMap::new();
-        let checkpoint = documents
+        let scanned = documents
             .scan(&P::collection(), &mut |document| {
                 rows.insert(document.id, digest(&document.json));
             })
             .await?;
+        let mut further: BTreeMap<Position, BTreeSet<String>> = BTreeMap::new();
+        let gone = scanned.gone.into_iter();
+        let gone = gone.filter(|(id, _)| !rows.contains_key(id));
+        for (id, position) in gone.chain(scanned.folded) {
+            further.entry(position).or_default().insert(id);
+        }
         Ok(Self {
             rows,
-            checkpoint,
+            checkpoint: scanned.checkpoint,
+            further,
             projection: PhantomData,
         })
     }
 
-    /// Compares every row with the fold of the log up to the view's checkpoint.
+    /// Compares every row with the fold of the log up to the view's checkpoint, or as far as it was
+    /// further than that.
     ///
     /// # Errors
     /// Where the log cannot be read, or the view does not belong to it.
@@ -105,33 +116,47 @@ impl<P: Projection> Scanned<P> {
             checkpoint.verify(store, P::NAME).await?;
             fold.advance(store, checkpoint.position).await?;
         }
-        let mut differences = Vec::new();
-        let mut equal_rows: u64 = 0;
-        for (id, row) in fold.rows() {
-            let kind = match self.rows.get(id) {
-                None => DifferenceKind::Missing,
-                Some(found) if *found == digest(&write_row::<P>(id, row)?) => {
-                    equal_rows = equal_rows.saturating_add(1);
-                    continue;
-                }
-                Some(_) => DifferenceKind::Changed,
-            };
-            let id = id.clone();
-            differences.push(Difference { id, kind });
-        }
-        let surplus = self.rows.keys().filter(|id| !fold.rows().contains_key(*id));
-        differences.extend(surplus.map(|id| Difference {
-            id: id.clone(),
-            kind: DifferenceKind::Surplus,
-        }));
-        differences.sort();
-        Ok(Comparison {
+        let mut found = Comparison {
             position: self
                 .checkpoint
                 .map_or(Position::START, |checkpoint| checkpoint.position),
-            equal_rows,
-            differences,
-        })
+            equal_rows: 0,
+            differences: Vec::new(),
+        };
+        let later: BTreeSet<&String> = self.further.values().flatten().collect();
+        let ids: BTreeSet<&String> = fold.rows().keys().chain(self.rows.keys()).collect();
+        for id in ids.difference(&later) {
+            self.compare_row(id, &fold, &mut found)?;
+        }
+        for (position, ids) in &self.further {
+            fold.advance(store, *position).await?;
+            for id in ids {
+                self.compare_row(id, &fold, &mut found)?;
+            }
+        }
+        found.differences.sort();
+        Ok(found)
+    }
+
+    fn compare_row(
+        &self,
+        id: &str,
+        fold: &Fold<P>,
+        found: &mut Comparison,
+    ) -> Result<(), documents::Error> {
+        let kind = match (fold.rows().get(id), self.rows.get(id)) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => DifferenceKind::Missing,
+            (None, Some(_)) => DifferenceKind::Surplus,
+            (Some(row), Some(is)) if *is == digest(&write_row::<P>(id, row)?) => {
+                found.equal_rows = found.equal_rows.saturating_add(1);
+                return Ok(());
+            }
+            (Some(_), Some(_)) => DifferenceKind::Changed,
+        };
+        let id = id.to_owned();
+        found.differences.push(Difference { id, kind });
+        Ok(())
     }
 }
 

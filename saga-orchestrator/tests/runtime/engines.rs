@@ -16,7 +16,9 @@ use recourse_event_store::{
 };
 use recourse_views::{
     Checkpoint,
-    documents::{Collection, Document, Documents, Error, Page, Query, Write},
+    documents::{
+        Collection, Document, Documents, Error, Loaded, Page, Query, Scanned, Write,
+    },
     memory as views_memory,
 };
 use tokio::sync::watch;
@@ -277,7 +279,7 @@ impl Documents for Rows {
         self.inner.checkpoint(collection).await
     }
 
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error> {
         self.inner.load(collection, ids).await
     }
 
@@ -316,7 +318,7 @@ impl Documents for Rows {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Scanned, Error> {
         self.inner.scan(collection, visit).await
     }
 

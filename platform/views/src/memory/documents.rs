@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use crate::{
     Checkpoint,
     documents::{
-        self, After, Change, Collection, Comparison, Document, Error, Order, Page, Query, Value,
-        Write,
+        self, After, Change, Collection, Comparison, Document, Error, Loaded, Order, Page, Query,
+        Scanned, Value, Write,
     },
     fields,
 };
@@ -51,13 +51,16 @@ impl documents::Documents for Documents {
             .and_then(|table| table.checkpoint))
     }
 
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error> {
         let tables = self.lock();
         let Some(table) = tables.get(&collection.table()) else {
-            return Ok(Vec::new());
+            return Ok(Loaded::default());
         };
         let document = |id: &String| table.rows.get(id).map(|row| row.document(id));
-        Ok(ids.iter().filter_map(document).collect())
+        Ok(Loaded {
+            documents: ids.iter().filter_map(document).collect(),
+            ..Loaded::default()
+        })
     }
 
     async fn commit(
@@ -149,15 +152,18 @@ impl documents::Documents for Documents {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Scanned, Error> {
         let tables = self.lock();
         let Some(table) = tables.get(&collection.table()) else {
-            return Ok(None);
+            return Ok(Scanned::default());
         };
         for (id, row) in &table.rows {
             visit(row.document(id));
         }
-        Ok(table.checkpoint)
+        Ok(Scanned {
+            checkpoint: table.checkpoint,
+            ..Scanned::default()
+        })
     }
 
     async fn discard(&self, collection: &Collection) -> Result<(), Error> {

@@ -5,6 +5,8 @@
 
 mod books;
 mod documents;
+#[cfg(test)]
+pub(crate) mod piecemeal;
 
 pub use books::Books;
 pub use documents::Documents;

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     Checkpoint,
     documents::{
-        self, After, Change, Collection, Document, Error, Kind, Page, Query, Value, Write,
+        self, After, Change, Collection, Document, Error, Kind, Loaded, Page, Query, Scanned,
+        Value, Write,
     },
     fields,
 };
@@ -256,14 +257,18 @@ impl documents::Documents for Documents {
         self.read(collection, self.checkpoint_by(&statements).await)
     }
 
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error> {
         let Some(statements) = self.find(collection).await? else {
-            return Ok(Vec::new());
+            return Ok(Loaded::default());
         };
         // There can be none of an id that the server cannot read.
         let ids = ids.iter().map(String::as_str);
         let ids: Vec<&str> = ids.filter(|id| !id.contains('\0')).collect();
-        self.read(collection, self.load_by(&statements, &ids).await)
+        let documents = self.load_by(&statements, &ids).await;
+        Ok(Loaded {
+            documents: self.read(collection, documents)?,
+            ..Loaded::default()
+        })
     }
 
     async fn commit(
@@ -308,12 +313,15 @@ impl documents::Documents for Documents {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Scanned, Error> {
         let Some(statements) = self.find(collection).await? else {
-            return Ok(None);
+            return Ok(Scanned::default());
         };
-        let scanned = self.scan_by(collection, &statements, visit).await;
-        self.read(collection, scanned)
+        let checkpoint = self.scan_by(collection, &statements, visit).await;
+        Ok(Scanned {
+            checkpoint: self.read(collection, checkpoint)?,
+            ..Scanned::default()
+        })
     }
 
     async fn discard(&self, collection: &Collection) -> Result<(), Error> {

@@ -16,6 +16,7 @@
 mod books;
 mod checkpoints;
 mod documents;
+mod options;
 mod server;
 mod state;
 #[cfg(test)]
@@ -24,5 +25,5 @@ mod views;
 
 pub use books::Books;
 pub use documents::Documents;
-pub use server::{Address, AddressError, OpenError, Options};
+pub use options::{Address, AddressError, OpenError, Options};
 pub use state::State;

@@ -7,12 +7,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_event_store::{EventStore, Filter, RecordedEvent};
+use recourse_event_store::{EventStore, Filter, Position, RecordedEvent};
 
 use super::{Committing, Error, Filler, Options, Target};
 use crate::{
     Checkpoint,
-    documents::{self, Change, Collection, Documents, Write},
+    documents::{self, Change, Collection, Documents, Folded, Write},
     projection::{FoldError, Projection},
     rows::Rows,
 };
@@ -28,33 +28,20 @@ pub struct DocumentRows<P: Projection> {
     rows: Rows<P::Row>,
     /// As they are to be there. In the order of keys, so that a database sees the same writes in
     /// the same order.
-    pending: BTreeMap<String, Pending<P::Row>>,
+    pending: BTreeMap<String, Option<P::Row>>,
     /// As the transaction under way writes them.
-    writing: BTreeMap<String, Pending<P::Row>>,
+    writing: BTreeMap<String, Option<P::Row>>,
+    /// How far those are folded that a database without transactions has further than the
+    /// checkpoint. Empty but after a commit that came to no end.
+    further: Folded,
     projection: PhantomData<fn() -> P>,
 }
 
-/// A row that events have changed.
-struct Pending<R> {
-    /// None where there is none any more.
-    row: Option<R>,
-    /// Whether it is in the database.
-    is_there: bool,
-}
-
-impl<R> Pending<R> {
-    fn of(row: Option<R>) -> Self {
-        Self {
-            is_there: row.is_some(),
-            row,
-        }
-    }
-
-    fn apply<P: Projection<Row = R>>(&mut self, event: &RecordedEvent) -> Result<(), Error> {
-        let row = P::apply(self.row.take(), event);
-        self.row = row.map_err(|source| FoldError::event::<P>(event, source))?;
-        Ok(())
-    }
+/// Takes an event into a row.
+fn apply<P: Projection>(row: &mut Option<P::Row>, event: &RecordedEvent) -> Result<(), Error> {
+    let next = P::apply(row.take(), event);
+    *row = next.map_err(|source| FoldError::event::<P>(event, source))?;
+    Ok(())
 }
 
 impl<P: Projection> Projector<P> {
@@ -82,6 +69,7 @@ impl<P: Projection> Projector<P> {
             rows: Rows::new(options.cached_rows),
             pending: BTreeMap::new(),
             writing: BTreeMap::new(),
+            further: Folded::new(),
             projection: PhantomData,
         };
         Self::with_target(store, target, options)
@@ -100,10 +88,16 @@ impl<P: Projection> Target for DocumentRows<P> {
         self.rows.clear();
         self.pending.clear();
         self.writing.clear();
+        self.further.clear();
         self.documents
             .checkpoint(&self.collection)
             .await
             .map_err(documents_error::<P>)
+    }
+
+    async fn furthest(&self) -> Result<Option<Checkpoint>, Error> {
+        let furthest = self.documents.furthest(&self.collection).await;
+        furthest.map_err(documents_error::<P>)
     }
 
     async fn fold(
@@ -115,6 +109,9 @@ impl<P: Projection> Target for DocumentRows<P> {
         for event in events {
             let key = P::key(event).map_err(|source| FoldError::event::<P>(event, source))?;
             let Some(key) = key else { continue };
+            if self.has_folded(&key, event.position) {
+                continue;
+            }
             if let Some(events) = unknown.get_mut(&key) {
                 events.push(event);
                 continue;
@@ -123,28 +120,40 @@ impl<P: Projection> Target for DocumentRows<P> {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
                     let known = match self.writing.remove(entry.key()) {
-                        Some(written) => Some(written.row),
+                        Some(written) => Some(written),
                         None => self.rows.take(entry.key()).map(Some),
                     };
                     let Some(row) = known.or_else(|| P::begins(event).then_some(None)) else {
                         unknown.insert(entry.into_key(), vec![event]);
                         continue;
                     };
-                    entry.insert(Pending::of(row))
+                    entry.insert(row)
                 }
             };
-            pending.apply::<P>(event)?;
+            apply::<P>(pending, event)?;
         }
         if unknown.is_empty() {
             return Ok(());
         }
-        let mut rows = self.load(unknown.keys()).await?;
+        let (mut rows, folded) = self.load(unknown.keys()).await?;
         for (key, events) in unknown {
-            let mut pending = Pending::of(rows.remove(&key));
+            let mut row = rows.remove(&key);
+            let at = folded.get(&key).copied().unwrap_or_default();
+            let mut is_changed = false;
             for event in events {
-                pending.apply::<P>(event)?;
+                if event.position > at {
+                    apply::<P>(&mut row, event)?;
+                    is_changed = true;
+                }
             }
-            self.pending.insert(key, pending);
+            if is_changed {
+                self.pending.insert(key, row);
+            } else {
+                if let Some(row) = row {
+                    self.rows.put(key.clone(), row);
+                }
+                self.further.insert(key, at);
+            }
         }
         Ok(())
     }
@@ -159,12 +168,13 @@ impl<P: Projection> Target for DocumentRows<P> {
         next: Checkpoint,
     ) -> Result<Committing, Error> {
         self.writing = std::mem::take(&mut self.pending);
+        self.further.retain(|_, at| *at > next.position);
         let mut writes = Vec::with_capacity(self.writing.len());
-        for (id, pending) in &self.writing {
-            let change = match &pending.row {
+        for (id, row) in &self.writing {
+            let change = match row {
                 Some(row) => Change::Put(write_row::<P>(id, row).map_err(documents_error::<P>)?),
-                None if pending.is_there => Change::Delete,
-                None => continue,
+                // Also where it was never seen there: somebody else may just write it.
+                None => Change::Delete,
             };
             let id = id.clone();
             writes.push(Write { id, change });
@@ -180,7 +190,7 @@ impl<P: Projection> Target for DocumentRows<P> {
     fn committed(&mut self) {
         // Only what is in the database is remembered as such.
         for (id, written) in std::mem::take(&mut self.writing) {
-            if let Some(row) = written.row {
+            if let Some(row) = written {
                 self.rows.put(id, row);
             }
         }
@@ -188,22 +198,35 @@ impl<P: Projection> Target for DocumentRows<P> {
 }
 
 impl<P: Projection> DocumentRows<P> {
-    /// The rows of these ids, those of them that exist.
+    /// Whether a row that is further than the checkpoint has an event in it already.
+    fn has_folded(&mut self, key: &str, position: Position) -> bool {
+        match self.further.get(key) {
+            None => false,
+            Some(at) if *at >= position => true,
+            Some(_) => {
+                self.further.remove(key);
+                false
+            }
+        }
+    }
+
+    /// The rows of these ids, those of them that exist, and how far they are folded.
     async fn load(
         &self,
         ids: impl Iterator<Item = &String>,
-    ) -> Result<BTreeMap<String, P::Row>, Error> {
+    ) -> Result<(BTreeMap<String, P::Row>, Folded), Error> {
         let ids: Vec<String> = ids.cloned().collect();
-        let documents = self
+        let loaded = self
             .documents
             .load(&self.collection, &ids)
             .await
             .map_err(documents_error::<P>)?;
-        let rows = documents.into_iter().map(|document| {
+        let rows = loaded.documents.into_iter().map(|document| {
             let row = read_row::<P>(&document.id, &document.json)?;
             Ok((document.id, row))
         });
-        rows.collect::<Result<_, _>>().map_err(documents_error::<P>)
+        let rows = rows.collect::<Result<_, _>>();
+        Ok((rows.map_err(documents_error::<P>)?, loaded.folded))
     }
 }
 

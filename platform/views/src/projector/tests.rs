@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    documents::{Change, Collection, Document, Documents, Index, Kind, Page, Query, Write},
+    documents::{
+        Change, Collection, Document, Documents, Index, Kind, Loaded, Page, Query, Scanned, Write,
+    },
     fold_in_memory, memory,
     projection::{Projection, ProjectionError},
     verify::{self, Difference, DifferenceKind},
@@ -21,10 +23,10 @@ const LOG: LogId = LogId(Uuid::from_u128(7));
 
 /// Remembers the names of the events of a stream, and forgets a stream that is closed. Order
 /// matters to it, so that a repeat or a gap shows.
-struct Names;
+pub(crate) struct Names;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
+pub(crate) struct Row {
     names: Vec<u64>,
     sum: u64,
 }
@@ -84,7 +86,7 @@ async fn append(store: &Store, stream: &str, event_type: &str) {
 }
 
 /// A log in which rows come, change, go and come again, between events of others.
-async fn log() -> Store {
+pub(crate) async fn log() -> Store {
     let store = Store::with_manual_sync(LOG);
     for n in 0..40 {
         append(&store, &format!("a-{}", n % 7), "a.happened.v1").await;
@@ -98,7 +100,7 @@ async fn log() -> Store {
     store
 }
 
-fn projector(store: &Store, documents: &Arc<dyn Documents>) -> Projector<Names> {
+pub(crate) fn projector(store: &Store, documents: &Arc<dyn Documents>) -> Projector<Names> {
     let options = Options {
         cached_rows: 1,
         max_pending: 1,
@@ -108,7 +110,10 @@ fn projector(store: &Store, documents: &Arc<dyn Documents>) -> Projector<Names> 
 }
 
 /// Steps until the view has considered what is durable. Says how often somebody else was faster.
-async fn catch_up(projector: &mut Projector<Names>, store: &Store) -> Result<usize, Error> {
+pub(crate) async fn catch_up(
+    projector: &mut Projector<Names>,
+    store: &Store,
+) -> Result<usize, Error> {
     let mut moved = 0;
     loop {
         // A step waits for news, and after a failure the view may turn out to be there already.
@@ -122,7 +127,7 @@ async fn catch_up(projector: &mut Projector<Names>, store: &Store) -> Result<usi
     }
 }
 
-async fn assert_equals_fold(store: &Store, documents: &dyn Documents) {
+pub(crate) async fn assert_equals_fold(store: &Store, documents: &dyn Documents) {
     let found = verify::compare::<Names>(store, documents).await.unwrap();
     assert_eq!(found.differences, []);
     let fold = fold_in_memory::<Names>(store).await.unwrap();
@@ -184,11 +189,7 @@ impl Documents for Failing {
         self.after().map(|()| found)
     }
 
-    async fn load(
-        &self,
-        c: &Collection,
-        ids: &[String],
-    ) -> Result<Vec<Document>, documents::Error> {
+    async fn load(&self, c: &Collection, ids: &[String]) -> Result<Loaded, documents::Error> {
         self.before()?;
         let found = self.inner.load(c, ids).await?;
         self.after().map(|()| found)
@@ -214,7 +215,7 @@ impl Documents for Failing {
         &self,
         c: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, documents::Error> {
+    ) -> Result<Scanned, documents::Error> {
         self.inner.scan(c, visit).await
     }
 
@@ -482,11 +483,7 @@ impl Documents for Counting {
         self.inner.checkpoint(c).await
     }
 
-    async fn load(
-        &self,
-        c: &Collection,
-        ids: &[String],
-    ) -> Result<Vec<Document>, documents::Error> {
+    async fn load(&self, c: &Collection, ids: &[String]) -> Result<Loaded, documents::Error> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         self.inner.load(c, ids).await
     }
@@ -512,7 +509,7 @@ impl Documents for Counting {
         &self,
         c: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, documents::Error> {
+    ) -> Result<Scanned, documents::Error> {
         self.inner.scan(c, visit).await
     }
 
@@ -581,3 +578,5 @@ async fn events_are_folded_while_what_came_before_is_written() {
     // What is being written is known, though the database cannot say yet.
     assert_eq!(counting.loads.load(Ordering::Relaxed), 0);
 }
+
+mod piecemeal;

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     Checkpoint,
-    documents::{self, After, Change, Collection, Document, Error, Page, Query, Value, Write},
+    documents::{
+        self, After, Change, Collection, Document, Error, Loaded, Page, Query, Scanned, Value,
+        Write,
+    },
     fields,
 };
 
@@ -90,9 +93,9 @@ impl documents::Documents for Documents {
             .map_err(|error| checkpoint_error(collection, error))
     }
 
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error> {
         let Some(opened) = self.file(collection).await? else {
-            return Ok(Vec::new());
+            return Ok(Loaded::default());
         };
         let readers = &opened.file.readers;
         if let [id] = ids {
@@ -101,7 +104,7 @@ impl documents::Documents for Documents {
                 .fetch_optional(readers)
                 .await
                 .map_err(unavailable)?;
-            return row.iter().map(document_of).collect();
+            return loaded(row.as_slice());
         }
         let rows = sqlx::query(
             "SELECT id, json FROM documents WHERE id IN (SELECT value FROM json_each(?))",
@@ -110,7 +113,7 @@ impl documents::Documents for Documents {
         .fetch_all(readers)
         .await
         .map_err(unavailable)?;
-        rows.iter().map(document_of).collect()
+        loaded(&rows)
     }
 
     async fn commit(
@@ -225,9 +228,9 @@ impl documents::Documents for Documents {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Scanned, Error> {
         let Some(opened) = self.file(collection).await? else {
-            return Ok(None);
+            return Ok(Scanned::default());
         };
         // Everything that one transaction reads is of one moment.
         let mut tx = opened.file.readers.begin().await.map_err(unavailable)?;
@@ -238,7 +241,10 @@ impl documents::Documents for Documents {
         while let Some(row) = rows.try_next().await.map_err(unavailable)? {
             visit(document_of(&row)?);
         }
-        Ok(checkpoint)
+        Ok(Scanned {
+            checkpoint,
+            ..Scanned::default()
+        })
     }
 
     async fn discard(&self, collection: &Collection) -> Result<(), Error> {
@@ -268,6 +274,13 @@ fn checkpoint_error(collection: &Collection, error: checkpoints::Error) -> Error
             what: "it cannot be read".to_owned(),
         },
     }
+}
+
+fn loaded(rows: &[SqliteRow]) -> Result<Loaded, Error> {
+    Ok(Loaded {
+        documents: rows.iter().map(document_of).collect::<Result<_, _>>()?,
+        ..Loaded::default()
+    })
 }
 
 fn document_of(row: &SqliteRow) -> Result<Document, Error> {

@@ -53,7 +53,7 @@ async fn what_was_committed_is_there_for_the_next_process() {
     let again = connect(&options).await;
     assert_eq!(again.checkpoint(&SAMPLE).await.unwrap(), Some(one));
     let rows = again.load(&SAMPLE, &["a".into()]).await.unwrap();
-    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.documents.len(), 1);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn what_postgresql_cannot_hold_is_damaged_and_never_found() {
     }
     assert_eq!(documents.checkpoint(&SAMPLE).await.unwrap(), None);
     let found = documents.load(&SAMPLE, &["b\0".into()]).await.unwrap();
-    assert_eq!(found, []);
+    assert_eq!(found.documents, []);
     let query = Query {
         filters: vec![Filter {
             path: "saga.status",
@@ -202,7 +202,8 @@ async fn whole(documents: &Documents) -> Option<Checkpoint> {
     let at = documents
         .scan(&SAMPLE, &mut |document| rows.push(document))
         .await
-        .unwrap();
+        .unwrap()
+        .checkpoint;
     let Some(at) = at else {
         assert_eq!(rows, []);
         return None;

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     conformance::{checkpoint, documents::SAMPLE},
     documents::{Documents as _, Error},
-    postgres::{Documents, State, testing},
+    postgres::{AddressError, Documents, State, testing},
 };
 
 #[test]

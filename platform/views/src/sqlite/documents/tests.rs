@@ -34,7 +34,7 @@ impl documents::Documents for Owned {
         self.documents.checkpoint(collection).await
     }
 
-    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Document>, Error> {
+    async fn load(&self, collection: &Collection, ids: &[String]) -> Result<Loaded, Error> {
         self.documents.load(collection, ids).await
     }
 
@@ -58,7 +58,7 @@ impl documents::Documents for Owned {
         &self,
         collection: &Collection,
         visit: &mut (dyn FnMut(Document) + Send),
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Scanned, Error> {
         self.documents.scan(collection, visit).await
     }
 
@@ -96,7 +96,7 @@ async fn what_was_committed_is_there_after_opening_again() {
     let again = open(folder.path(), Access::ReadWrite).await;
     assert_eq!(again.checkpoint(&SAMPLE).await.unwrap(), Some(one));
     let rows = again.load(&SAMPLE, &["a".into()]).await.unwrap();
-    assert_eq!(rows.len(), 1);
+    assert_eq!(rows.documents.len(), 1);
 }
 
 #[tokio::test]
@@ -268,7 +268,8 @@ async fn who_reads_a_collection_does_not_wait_for_who_makes_it() {
     let wanted = ["a".to_owned()];
     let reading = documents.load(&SAMPLE, &wanted);
     let read = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
-    assert_eq!(read.unwrap().unwrap(), []);
+    assert_eq!(read.unwrap().unwrap().documents, []);
     making.await.unwrap();
-    assert_eq!(documents.load(&SAMPLE, &wanted).await.unwrap().len(), 1);
+    let loaded = documents.load(&SAMPLE, &wanted).await.unwrap();
+    assert_eq!(loaded.documents.len(), 1);
 }
