@@ -25,7 +25,6 @@ mod options;
 mod rounds;
 mod setup;
 mod tail;
-mod topics;
 
 use std::{sync::Arc, time::Duration};
 

@@ -23,10 +23,13 @@ mod considered;
 pub mod documents;
 mod fields;
 pub mod memory;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod projection;
 pub mod projector;
+mod router;
 mod rows;
 pub mod sqlite;
 pub mod verify;
@@ -35,3 +38,4 @@ pub use considered::Considered;
 pub use projection::{Projection, ProjectionError, fold_in_memory};
 pub use projector::{Bookkeeper, Projector};
 pub use recourse_event_store::{Checkpoint, CheckpointError};
+pub use router::Router;

@@ -20,7 +20,6 @@ mod client;
 mod commands;
 mod events;
 mod hash;
-mod membership;
 mod reader;
 mod record;
 mod seek;
