@@ -25,6 +25,7 @@ mod options;
 mod rounds;
 mod setup;
 mod tail;
+mod topics;
 
 use std::{sync::Arc, time::Duration};
 

@@ -16,9 +16,7 @@ use recourse_event_store::{
 };
 use recourse_views::{
     Checkpoint,
-    documents::{
-        Collection, Document, Documents, Error, Loaded, Page, Query, Scanned, Write,
-    },
+    documents::{Collection, Document, Documents, Error, Loaded, Page, Query, Scanned, Write},
     memory as views_memory,
 };
 use tokio::sync::watch;

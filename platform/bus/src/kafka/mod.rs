@@ -20,6 +20,7 @@ mod client;
 mod commands;
 mod events;
 mod hash;
+mod membership;
 mod reader;
 mod record;
 mod seek;

@@ -20,13 +20,11 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
-    error::{KafkaError, KafkaResult},
+    TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::KafkaError,
     message::{BorrowedMessage, Message as _},
-    topic_partition_list::Offset,
-    types::{RDKafkaErrorCode, RDKafkaRespErr},
+    types::RDKafkaErrorCode,
 };
 use recourse_event_store::LogId;
 use tokio::{sync::mpsc, time::Instant};
@@ -35,6 +33,7 @@ use super::{
     Record,
     chain::Chain,
     client::{self, Client},
+    membership::{Context, commit},
 };
 use crate::BusError;
 
@@ -93,17 +92,17 @@ pub(super) struct Reader {
 
 /// What the thread and its owner tell each other beside the queue.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     stop: AtomicBool,
     /// What callbacks have seen, until the thread puts it in the queue.
-    seen: Mutex<Vec<Item>>,
+    pub(super) seen: Mutex<Vec<Item>>,
     /// What may be committed.
-    done: Mutex<BTreeMap<Lane, Done>>,
+    pub(super) done: Mutex<BTreeMap<Lane, Done>>,
     /// The partitions that are ahead of others: to be paused.
     ahead: Mutex<BTreeSet<Lane>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -165,122 +164,6 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
-    }
-}
-
-/// What librdkafka calls back.
-pub(super) struct Context {
-    client: Client,
-    shared: Arc<Shared>,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::log_error(&error, reason);
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        what: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let changed = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assign(consumer, partitions)
-        } else {
-            self.revoke(consumer, partitions)
-        };
-        if let Err(error) = changed {
-            let error = BusError::Unavailable(format!("the partitions cannot be read: {error}"));
-            lock(&self.shared.seen).push(Item::Failed(error));
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            // Who reads them next gets some of it again.
-            tracing::warn!(%error, "offsets were not committed");
-        }
-    }
-}
-
-impl Context {
-    fn assign(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> KafkaResult<()> {
-        let mut wanted = TopicPartitionList::new();
-        for partition in partitions.elements() {
-            wanted.add_partition(partition.topic(), partition.partition());
-        }
-        let committed = consumer.committed_offsets(wanted, self.client.timeout())?;
-        let mut from = TopicPartitionList::new();
-        let mut assigned = Vec::new();
-        for partition in committed.elements() {
-            partition.error()?;
-            let lane = Lane {
-                topic: partition.topic().into(),
-                partition: partition.partition(),
-            };
-            let (offset, chain) = match (partition.offset(), Chain::parse(partition.metadata())) {
-                (offset @ Offset::Offset(_), Some(chain)) => (offset, Some(chain)),
-                _ => (Offset::Beginning, None),
-            };
-            from.add_partition_offset(&lane.topic, lane.partition, offset)?;
-            assigned.push(Assigned { lane, chain });
-        }
-        tracing::debug!(?assigned, "partitions assigned");
-        lock(&self.shared.seen).push(Item::Assigned(assigned));
-        consumer.incremental_assign(&from)
-    }
-
-    fn revoke(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &TopicPartitionList,
-    ) -> KafkaResult<()> {
-        // Who gets them next need not do again what is done.
-        if !consumer.assignment_lost() {
-            commit(consumer, &self.shared, CommitMode::Sync);
-        }
-        let lanes: Vec<_> = partitions
-            .elements()
-            .iter()
-            .map(|partition| Lane {
-                topic: partition.topic().into(),
-                partition: partition.partition(),
-            })
-            .collect();
-        tracing::debug!(?lanes, "partitions revoked");
-        lock(&self.shared.done).retain(|lane, _| !lanes.contains(lane));
-        lock(&self.shared.seen).push(Item::Revoked(lanes));
-        consumer.incremental_unassign(partitions)
-    }
-}
-
-/// Commits what may be.
-fn commit(consumer: &BaseConsumer<Context>, shared: &Shared, mode: CommitMode) {
-    let done = std::mem::take(&mut *lock(&shared.done));
-    if done.is_empty() {
-        return;
-    }
-    let mut offsets = TopicPartitionList::new();
-    for (lane, done) in &done {
-        let mut offset = offsets.add_partition(&lane.topic, lane.partition);
-        offset.set_metadata(done.chain.to_string());
-        if let Err(error) = offset.set_offset(Offset::Offset(done.next_offset)) {
-            tracing::warn!(%error, "an offset cannot be committed");
-        }
-    }
-    if let Err(error) = consumer.commit(&offsets, mode) {
-        tracing::warn!(%error, "offsets were not committed");
     }
 }
 
