@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! this test ─▶ gateway ─▶ catalog, inventory, orders, payments, orchestrator, projections
-//!                                     │
-//!                          store, PostgreSQL: all of them killed, one after the other
+//!                              │                        ▲
+//!                            store ─▶ relay ─▶ Kafka ───┘        PostgreSQL
+//!
+//! all of them but Kafka killed, one after the other
 //! ```
 
 #![allow(
@@ -123,12 +125,14 @@ struct World {
     /// By name, the gateway and the store too.
     processes: BTreeMap<&'static str, Process>,
     postgres: Engine,
+    _kafka: Engine,
     _folder: TempDir,
 }
 
 impl World {
     /// None where an engine is not to be had.
     fn start() -> Option<Self> {
+        let kafka = recourse_engines::kafka()?;
         let postgres = recourse_engines::postgres()?;
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("service-keys");
@@ -146,7 +150,19 @@ impl World {
             &event_store,
             "--postgres",
             postgres.address(),
+            "--kafka",
+            kafka.address(),
         ];
+        let relay = [
+            "serve",
+            "relay",
+            "--first-start",
+            "--event-store",
+            &event_store,
+            "--kafka",
+            kafka.address(),
+        ];
+        processes.insert("relay", Process::start(&relay, "--listen"));
         for service in SERVICES {
             let args = [&["serve", service][..], &engines].concat();
             processes.insert(service, Process::start(&args, "--listen"));
@@ -167,6 +183,7 @@ impl World {
         Some(Self {
             processes,
             postgres,
+            _kafka: kafka,
             _folder: folder,
         })
     }

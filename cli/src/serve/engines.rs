@@ -3,7 +3,7 @@
 //! | port | engine |
 //! | --- | --- |
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
-//! | `Bus` | the event store's own tail |
+//! | `Bus` | Kafka, filled by the relay; without it the event store's own tail |
 //! | `Documents`, `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
 //!
 //! A service connects only to what it needs, in any order, and waits for what is not there.
@@ -15,7 +15,7 @@ use std::{
 
 use clap::Args;
 use futures::future::{BoxFuture, join_all};
-use recourse_bus::{Bus, Checkpoints, embedded};
+use recourse_bus::{Bus, Checkpoints, embedded, kafka};
 use recourse_esdb::client;
 use recourse_event_store::{EventStore, LogId, StoreError};
 use recourse_payments::Provider;
@@ -43,8 +43,33 @@ const NOBODY: &str = "nobody";
 pub(crate) struct Options {
     #[command(flatten)]
     event_store: client::Options,
+    /// Kafka's brokers to ask first, separated by commas: it brings commands and events, as the
+    /// relay writes them. Without it services follow the event store themselves.
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    #[command(flatten)]
+    kafka_names: KafkaNames,
     #[command(flatten)]
     postgres: PostgresOptions,
+}
+
+/// What is called how in Kafka.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub(crate) struct KafkaNames {
+    /// What the names of all topics and groups begin with: several systems may share a cluster.
+    #[arg(long, value_name = "NAME", default_value = "recourse")]
+    kafka_prefix: String,
+}
+
+impl KafkaNames {
+    pub(super) fn options(&self, brokers: &str) -> kafka::Options {
+        kafka::Options {
+            brokers: brokers.to_owned(),
+            prefix: self.kafka_prefix.clone(),
+            ..kafka::Options::default()
+        }
+    }
 }
 
 /// Where PostgreSQL is.
@@ -85,14 +110,14 @@ impl Needs {
         };
         match service {
             Service::Catalog => none,
-            Service::Orders | Service::Inventory | Service::Payments => Self {
+            Service::Orders => Self { bus: true, ..none },
+            Service::Inventory | Service::Payments => Self {
                 bus: true,
                 state: true,
                 ..none
             },
             Service::Orchestrator => Self {
                 bus: true,
-                state: true,
                 documents: true,
                 ..none
             },
@@ -124,7 +149,9 @@ impl Options {
         ids: Ids,
         provider: Arc<dyn Provider>,
     ) -> Option<Connected> {
-        let needs = Needs::of(service);
+        let mut needs = Needs::of(service);
+        // Who follows the store itself keeps how far it has come in the database.
+        needs.state |= needs.bus && self.kafka.is_none();
         let store = event_store(&self.event_store, process, &ids, Need::Everything);
         // Whatever else is needed is named from the start, not once the one before is there.
         let postgres = (needs.documents || needs.books || needs.state)
@@ -137,17 +164,30 @@ impl Options {
         };
         let (store, databases) = tokio::join!(store, databases);
         let (store, databases) = (store?, databases?);
-        let bus = databases.state.clone().filter(|_| needs.bus).map(|state| {
-            let store = Arc::clone(&store);
-            Arc::new(embedded::Bus::new(store, recourse_saga::commands_of, state))
-        });
         let mut pings = Vec::new();
+        let mut bus: Option<Arc<dyn Bus>> = None;
+        if needs.bus {
+            let follower = Arc::clone(&store);
+            bus = match (&self.kafka, &databases.state) {
+                (Some(brokers), _) => {
+                    let options = self.kafka_names.options(brokers);
+                    let dependency = process.readiness.dependency("kafka", Need::Everything);
+                    pings.push(Ping::of_kafka(dependency, options.clone()));
+                    Some(Arc::new(kafka::Bus::new(follower, options)))
+                }
+                (None, Some(state)) => {
+                    let (outgoing, state) = (recourse_saga::commands_of, state.clone());
+                    Some(Arc::new(embedded::Bus::new(follower, outgoing, state)))
+                }
+                (None, None) => None,
+            };
+        }
         if let (Some(dependency), Some(state)) = (postgres, databases.state.clone()) {
             pings.push(Ping::of_checkpoints(dependency, state));
         }
         let engines = Engines {
             store,
-            bus: bus.map(|bus| bus as Arc<dyn Bus>),
+            bus,
             documents: databases.documents,
             books: databases.books,
             checkpoints: databases.state.clone().map(|state| state as _),
@@ -245,13 +285,31 @@ pub(super) struct Connected {
 
 struct Ping {
     dependency: Dependency,
+    interval: Duration,
     ask: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,
 }
 
 impl Ping {
+    /// Of Kafka, which is asked more rarely: each question makes a client.
+    fn of_kafka(dependency: Dependency, options: kafka::Options) -> Self {
+        let client = kafka::Client::new(options);
+        Self {
+            dependency,
+            interval: PING_INTERVAL * 10,
+            ask: Box::new(move || {
+                let client = client.clone();
+                Box::pin(async move {
+                    let answered = client.existing().await;
+                    answered.map(drop).map_err(|error| error.to_string())
+                })
+            }),
+        }
+    }
+
     fn of_checkpoints(dependency: Dependency, checkpoints: Arc<dyn Checkpoints>) -> Self {
         Self {
             dependency,
+            interval: PING_INTERVAL,
             ask: Box::new(move || {
                 let checkpoints = Arc::clone(&checkpoints);
                 Box::pin(async move {
@@ -264,11 +322,11 @@ impl Ping {
 
     async fn watch(&self) {
         loop {
-            tokio::time::sleep(PING_INTERVAL).await;
             self.dependency.set(match (self.ask)().await {
                 Ok(()) => Health::Up,
                 Err(why) => Health::Down(why),
             });
+            tokio::time::sleep(self.interval).await;
         }
     }
 }

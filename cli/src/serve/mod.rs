@@ -15,6 +15,7 @@ mod engines;
 mod gateway;
 mod process;
 mod reading;
+mod relay;
 mod service;
 mod store;
 #[cfg(test)]
@@ -52,8 +53,15 @@ pub(crate) enum Serve {
     /// The views, and queries.
     #[command(mut_arg("listen", |arg| arg.default_value(usual(Service::Projections).to_string())))]
     Projections(Box<service::Options>),
+    /// Carries the event store's log to Kafka, in order.
+    #[command(mut_arg("listen", |arg| arg.default_value(RELAY.to_string())))]
+    Relay(Box<relay::Options>),
     Store(store::Options),
 }
+
+/// Where the relay says how it is, unless somebody says otherwise.
+const RELAY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7187);
 
 /// Where a service is unless somebody says otherwise: beside the gateway's 7171.
 const fn usual(service: Service) -> SocketAddr {
@@ -90,6 +98,10 @@ pub(crate) async fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     let (service, options) = match serve {
         Serve::Gateway(options) => {
             gateway::run(*options).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Serve::Relay(options) => {
+            relay::run(*options).await?;
             return Ok(ExitCode::SUCCESS);
         }
         Serve::Store(options) => {
