@@ -1,12 +1,19 @@
 //! A server, as the commands that read from it and act on it see it.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use anyhow::Context as _;
+use axum::{Router, body::Body, http::Request};
 use clap::Args;
+use http_body_util::BodyExt;
 use recourse_bench::http::{self, Address, Answer, Connection};
 use serde::{Deserialize, de::DeserializeOwned};
+use tower::ServiceExt;
 
-use crate::arguments;
+use crate::{
+    arguments::{self, Usage},
+    folder,
+};
 
 /// Longer than a server lets any request wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,6 +24,50 @@ pub(crate) struct Server {
     /// The server.
     #[arg(long, global = true, value_name = "URL", default_value = DEFAULT_URL, value_parser = arguments::url)]
     pub(crate) url: String,
+}
+
+/// What a command that only reads asks, for its options: `#[command(flatten)]` it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Source {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Read this data folder instead of asking a server: beside the server that has it open too,
+    /// or without one.
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "url")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+impl Source {
+    /// A client of it.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        match &self.data {
+            None => Ok(self.server.client()?),
+            Some(data) => {
+                let queries = folder::queries(data).await;
+                let queries =
+                    queries.with_context(|| format!("{} cannot be read", data.display()))?;
+                Ok(Client {
+                    url: data.display().to_string(),
+                    way: Way::Folder(queries.into_router()),
+                })
+            }
+        }
+    }
+
+    /// A client for what is more than reading: a folder takes no commands.
+    ///
+    /// # Errors
+    /// Where a folder is named.
+    pub(crate) fn acting(&self) -> anyhow::Result<Client> {
+        if self.data.is_some() {
+            let why = "a data folder is only read: leave --data out, and name the server by --url";
+            return Err(Usage::new(why).into());
+        }
+        Ok(self.server.client()?)
+    }
 }
 
 /// The server that `recourse up` is without further options.
@@ -39,6 +90,14 @@ pub(crate) enum Error {
         url: String,
         /// Why.
         source: http::Error,
+    },
+    /// The folder cannot be asked that.
+    #[error("{folder} cannot be asked")]
+    Folder {
+        /// The folder.
+        folder: String,
+        /// Why.
+        source: axum::Error,
     },
     /// It said no.
     #[error(transparent)]
@@ -103,10 +162,15 @@ impl std::fmt::Display for Problem {
 /// Headers of a request: `[("if-match", "\"7\"")]`.
 pub(crate) type Headers<'a> = &'a [(&'a str, &'a str)];
 
-/// One connection to a server, made when it is first wanted.
+/// Asks a server, by one connection that is made when it is first wanted; or a data folder.
 pub(crate) struct Client {
     url: String,
-    connection: Connection,
+    way: Way,
+}
+
+enum Way {
+    Server(Connection),
+    Folder(Router),
 }
 
 impl Client {
@@ -118,7 +182,7 @@ impl Client {
         })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            connection: Connection::new(address, TIMEOUT),
+            way: Way::Server(Connection::new(address, TIMEOUT)),
         })
     }
 
@@ -137,11 +201,23 @@ impl Client {
         headers: Headers<'_>,
         body: Vec<u8>,
     ) -> Result<Answer, Error> {
-        let answer = self.connection.send(method, target, headers, body.into());
-        let answer = answer.await.map_err(|source| Error::Http {
-            url: self.url.clone(),
-            source,
-        })?;
+        let answer = match &mut self.way {
+            Way::Server(connection) => {
+                let answer = connection.send(method, target, headers, body.into());
+                answer.await.map_err(|source| Error::Http {
+                    url: self.url.clone(),
+                    source,
+                })?
+            }
+            Way::Folder(router) => {
+                ask(router, method, target)
+                    .await
+                    .map_err(|source| Error::Folder {
+                        folder: self.url.clone(),
+                        source,
+                    })?
+            }
+        };
         if answer.status.is_success() {
             return Ok(answer);
         }
@@ -155,6 +231,19 @@ impl Client {
             source,
         })
     }
+}
+
+/// Asks the queries of a folder. They read nothing but the address.
+async fn ask(router: &Router, method: &str, target: &str) -> Result<Answer, axum::Error> {
+    let request = Request::builder().method(method).uri(target);
+    let request = request.body(Body::empty()).map_err(axum::Error::new)?;
+    let Ok(response) = router.clone().oneshot(request).await;
+    let (parts, body) = response.into_parts();
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await?.to_bytes(),
+    })
 }
 
 /// What an answer says that is not what was asked for.

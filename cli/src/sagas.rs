@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     arguments,
-    client::{Client, Server, escaped},
+    client::{Client, Source, escaped},
     command,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    server: Server,
+    source: Source,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -141,7 +141,10 @@ impl<'a> Body<'a> {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let mut client = options.server.client()?;
+    let mut client = match options.what {
+        What::List(_) | What::Show { .. } => options.source.client().await?,
+        _ => options.source.acting()?,
+    };
     let json = options.json;
     match &options.what {
         What::List(list) => show_list(&mut client, list, json).await?,

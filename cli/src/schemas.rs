@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand};
 use recourse_schema::files::{self, Report};
 
-use crate::command;
+use crate::{command, types};
 
 /// The schemas of the events: write them, or hold what has changed against the rules.
 #[derive(Clone, Debug, Subcommand)]
@@ -32,7 +32,7 @@ pub(crate) struct Options {
 /// # Errors
 /// Where the folder cannot be read or written.
 pub(crate) fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let catalog = recourse_aggregates::events()?;
+    let catalog = types::events()?;
     let (Action::Export(options) | Action::Check(options)) = action;
     let report = files::compare(&catalog, &options.dir)?;
     let exports = matches!(action, Action::Export(_)) && report.breaches.is_empty();

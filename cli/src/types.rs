@@ -3,14 +3,23 @@
 use recourse_saga_orchestrator::{fulfilment, returns};
 use recourse_schema::{Catalog, Error, Redactor};
 
-/// Every type that is in a log: the aggregates' events, the platform's own, those of sagas, the
+/// Every type and version of our events that has a file in `schemas/`: the aggregates' and those of
+/// views.
+///
+/// # Errors
+/// Where two have the same name, or an enum's variants have none.
+pub fn events() -> Result<Catalog, Error> {
+    recourse_aggregates::events()?.with_variants_of::<recourse_views::rebuild::Event>()
+}
+
+/// Every type that is in a log: these, the platform's own, those of sagas, the
 /// commands that these carry and what each definition works on.
 ///
 /// # Errors
 /// Where two have the same name, or an enum's variants have none.
 pub fn catalog() -> Result<Catalog, Error> {
     Catalog::new()
-        .with_all_of(recourse_aggregates::events()?)?
+        .with_all_of(events()?)?
         .with_all_of(recourse_aggregates::commands()?)?
         .with_variants_of::<recourse_cqrs::PlatformEvent>()?
         .with_variants_of::<recourse_saga::Event>()?

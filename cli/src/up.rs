@@ -11,6 +11,7 @@ use clap::{Args, Parser};
 use futures::FutureExt;
 use recourse_event_store::embedded;
 use recourse_gateway::{Bound, Gateway};
+use recourse_projection_services::live_generations;
 use recourse_service::{Clock, Ids, clock::SystemClock, readiness::Need, shutdown};
 use recourse_views::sqlite;
 use tokio::sync::oneshot;
@@ -260,12 +261,15 @@ async fn engines(
     store: Arc<embedded::Store>,
 ) -> anyhow::Result<(Engines, crate::system::Options)> {
     let layout = Layout::of(&options.data);
+    let live = live_generations(&*store)
+        .await
+        .context("cannot read which views are live")?;
     let views = layout
-        .open_views(sqlite::Access::ReadWrite)
+        .open_views(&live, sqlite::Access::ReadWrite)
         .await
         .context("cannot open the views")?;
     let books = layout
-        .open_books(sqlite::Access::ReadWrite)
+        .open_books(&live, sqlite::Access::ReadWrite)
         .await
         .context("cannot open the ledger")?;
     let state = sqlite::State::open(&layout.state)

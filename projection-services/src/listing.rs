@@ -18,7 +18,10 @@ use recourse_service::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::projections::Progress;
+use crate::{
+    generations::{self, Rebuild},
+    projections::Progress,
+};
 
 struct Service {
     store: Arc<dyn EventStore>,
@@ -47,15 +50,17 @@ pub(crate) fn routes(
 
 const LIST: &str = r#"{"items": [
     {"name": "orders", "version": 1, "position": "17-0a1b2c3d", "lag_events": 0, "lag_ms": 0,
-     "status": "up"}
+     "generation": 0, "status": "up"}
 ]}"#;
 
 /// A view, as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[schemars(rename = "ProjectionProgress")]
 struct Shown {
     name: &'static str,
     version: u32,
+    /// Which of its generations is asked.
+    generation: u32,
     /// How far it has considered the log.
     position: String,
     /// How many durable events it has not considered.
@@ -66,6 +71,9 @@ struct Shown {
     /// Why it cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// The rebuild whose two generations are kept: it is under way, or can still be rolled back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rebuild: Option<Rebuild>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -102,8 +110,16 @@ impl Service {
         progress: &Progress,
         head: Position,
         log: LogId,
-    ) -> Result<Shown, StoreError> {
-        let considered = progress.considered.get();
+    ) -> Result<Shown, Problem> {
+        let considered = progress.considered().get();
+        let view = progress.view();
+        let rebuild = if view.state().current(progress.version).is_some() {
+            let history = generations::history(&*self.store, view).await?;
+            let current = history.current(progress.version);
+            current.and_then(|id| history.show(id, view, head))
+        } else {
+            None
+        };
         let (status, detail) = match progress.health() {
             Health::Up => (Status::Up, None),
             Health::Degraded(why) => (Status::Up, Some(why)),
@@ -113,12 +129,14 @@ impl Service {
         Ok(Shown {
             name: progress.name,
             version: progress.version,
+            generation: progress.generation(),
             position: position::write(considered, log),
             // An engine that does not count its events has no nearer figure than this.
             lag_events: head.commit.saturating_sub(considered.commit),
             lag_ms: self.lag_ms(considered, head).await?,
             status,
             detail,
+            rebuild,
         })
     }
 

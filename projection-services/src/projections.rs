@@ -1,27 +1,29 @@
 //! All views of a process: opened, run, asked.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use recourse_event_store::{EventStore, Position};
+use recourse_cqrs::{
+    Clock as Now, Repository, RepositoryOptions, Worker, WorkerError, WorkerOptions,
+};
+use recourse_event_store::{EventStore, StoreError};
 use recourse_service::{
     Clock,
+    command::Commands,
     contract::Routes,
     readiness::{Health, Need, Registry},
 };
 use recourse_views::{
-    Bookkeeper, Considered, Projection, Projector,
+    Considered, Projection,
     books::{Book, Books},
     documents::{Collection, Documents},
     projector::{self, Bookkeeping, Error},
+    rebuild::Generations,
 };
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    generations::{self, Follower, Keeper},
     ledger::{self, Ledger},
     listing,
     orders::{self, Orders},
@@ -71,62 +73,52 @@ pub fn books() -> Vec<Book> {
 /// All views of a process.
 pub struct Projections {
     routes: Routes,
-    progress: Vec<Progress>,
-    orders: Projector<Orders>,
-    sagas: Projector<Sagas>,
-    stock: Projector<Stocks>,
-    products: Projector<Products>,
-    ledger: Bookkeeper<Ledger>,
+    keepers: Vec<Keeper>,
+    worker: Worker<Generations>,
+    follower: Follower,
 }
 
 /// How one view is doing. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Progress {
     /// The view.
     pub name: &'static str,
     /// Which version of it.
     pub version: u32,
-    /// How far it has come.
-    pub considered: Considered,
-    /// Where the log was when the view was opened.
-    head_then: Position,
-    failure: Arc<Mutex<Option<String>>>,
+    view: Arc<generations::View>,
 }
 
 impl Progress {
-    /// Whether the view can be asked: not before it has come to where the log was when it was
-    /// opened, nor after an event that it cannot take in.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        let failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(why) = failure {
-            return Health::Down(why);
+    fn of(view: &Arc<generations::View>) -> Self {
+        Self {
+            name: view.kind.name(),
+            version: view.kind.version(),
+            view: Arc::clone(view),
         }
-        let considered = self.considered.get();
-        if considered < self.head_then {
-            let head = self.head_then;
-            return Health::Starting(format!("at {considered} on the way to {head}"));
-        }
-        Health::Up
     }
 
-    fn failed(&self, error: &Error) {
-        tracing::error!(
-            view = self.name,
-            error = error as &dyn std::error::Error,
-            "the view stands still"
-        );
-        let mut why = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(error) = source {
-            why = format!("{why}: {error}");
-            source = error.source();
-        }
-        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    /// Which of its generations is asked.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.view.serving.now().generation
+    }
+
+    /// How far the generation that is asked has come.
+    #[must_use]
+    pub fn considered(&self) -> Considered {
+        self.view.serving.now().considered
+    }
+
+    /// Whether the view can be asked: not before it has come to where the log was when it was
+    /// opened, nor after an event that it cannot take in. What is filled beside it does not count.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.view.health()
+    }
+
+    /// The view and its generations.
+    pub(crate) fn view(&self) -> &Arc<generations::View> {
+        &self.view
     }
 }
 
@@ -142,35 +134,42 @@ impl Projections {
         clock: Arc<dyn Clock>,
         options: &Options,
     ) -> Result<Self, Error> {
-        let mut opening = Opening {
-            head: store.durable(),
-            default_wait: Duration::from_millis(options.default_wait_ms),
-            options: options.projector.clone(),
-            store: Arc::clone(&store),
-            documents,
-            progress: Vec::new(),
+        // Before any view's stream is read, so that nothing between the two is missed.
+        let follower = Follower::new(Arc::clone(&store));
+        let repository = Repository::new(Arc::clone(&store), RepositoryOptions::default());
+        let now: Now = {
+            let clock = Arc::clone(&clock);
+            Arc::new(move || clock.now())
         };
-        let (orders, orders_view) = opening.view::<Orders>().await?;
-        let (sagas, sagas_view) = opening.view::<Sagas>().await?;
-        let (stock, stock_view) = opening.view::<Stocks>().await?;
-        let (products, products_view) = opening.view::<Products>().await?;
-        let (ledger, ledger_is) = opening.book::<Ledger>(&books).await?;
-        let default_wait = opening.default_wait;
-        let routes = orders::routes(orders_view)
-            .merge(sagas::routes(sagas_view, Arc::clone(&clock)))
-            .merge(stock::routes(stock_view))
-            .merge(products::routes(products_view))
-            .merge(ledger::routes(books, ledger_is))
-            .merge(payments::routes(Arc::clone(&store), default_wait))
-            .merge(listing::routes(store, clock, opening.progress.clone()));
+        let worker_options = WorkerOptions::default();
+        let (worker, handle) = Worker::new(Arc::new(repository), None, now, worker_options);
+        let views = Views {
+            store: &store,
+            documents: &documents,
+            books: &books,
+            options: &options.projector,
+        };
+        let mut keepers = Vec::new();
+        for kind in views.all() {
+            keepers.push(generations::open(&store, &handle, kind).await?);
+        }
+        let opened: Vec<_> = keepers.iter().map(Keeper::view).cloned().collect();
+        let default_wait = Duration::from_millis(options.default_wait_ms);
+        let actions = generations::Actions {
+            views: opened.clone(),
+            store: Arc::clone(&store),
+            commands: Commands::new(handle, Arc::clone(&store), generations::problem),
+            default_wait,
+        };
+        let routes = views
+            .routes(&opened, &clock, default_wait)
+            .merge(payments::routes(store, default_wait))
+            .merge(generations::routes(actions));
         Ok(Self {
             routes,
-            progress: opening.progress,
-            orders,
-            sagas,
-            stock,
-            products,
-            ledger,
+            keepers,
+            worker,
+            follower,
         })
     }
 
@@ -183,7 +182,8 @@ impl Projections {
     /// How each view is doing.
     #[must_use]
     pub fn progress(&self) -> Vec<Progress> {
-        self.progress.clone()
+        let views = self.keepers.iter().map(Keeper::view);
+        views.map(Progress::of).collect()
     }
 
     /// Names each view as a dependency of the process: `view-orders`.
@@ -200,84 +200,139 @@ impl Projections {
     /// # Errors
     /// After the end of all of them, what stopped the first that stopped.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut running = JoinSet::new();
-        let mut progress = self.progress.into_iter();
-        let mut start = |fill: FillFuture| {
-            let progress = progress.next();
-            running.spawn(async move {
-                let ended = fill.await;
-                if let (Err(error), Some(progress)) = (&ended, progress) {
-                    progress.failed(error);
-                }
-                ended
-            });
+        let Self {
+            keepers,
+            worker,
+            follower,
+            ..
+        } = self;
+        let ends = shutdown.child_token();
+        let worker = async {
+            let ended = worker.run(ends.clone()).await;
+            // Nobody can have a view rebuilt any more: the process is to end.
+            ends.cancel();
+            ended
         };
-        // In the order in which they were opened.
-        start(Box::pin(self.orders.run(shutdown.clone())));
-        start(Box::pin(self.sagas.run(shutdown.clone())));
-        start(Box::pin(self.stock.run(shutdown.clone())));
-        start(Box::pin(self.products.run(shutdown.clone())));
-        start(Box::pin(self.ledger.run(shutdown)));
-        let mut first = Ok(());
-        while let Some(ended) = running.join_next().await {
-            match ended {
-                Ok(ended) => first = first.and(ended),
-                // Nobody aborts them, so it panicked: the process is to hear of it.
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        }
-        first
+        let keeping = async {
+            let ended = generations::run(keepers, follower, &ends).await;
+            ends.cancel();
+            ended
+        };
+        let (worked, kept) = tokio::join!(worker, keeping);
+        kept?;
+        worked.map_err(|error| Error::Store {
+            view: "projections",
+            source: match error {
+                WorkerError::Store(source) => source,
+                error => StoreError::Failed(error.to_string()),
+            },
+        })
     }
 }
 
-type FillFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+/// What the views stand on.
+struct Views<'a> {
+    store: &'a Arc<dyn EventStore>,
+    documents: &'a Arc<dyn Documents>,
+    books: &'a Arc<dyn Books>,
+    options: &'a projector::Options,
+}
 
-struct Opening {
+impl Views<'_> {
+    /// All of them, in the order in which they are shown.
+    fn all(&self) -> Vec<Box<dyn generations::Kind>> {
+        vec![
+            self.rows::<Orders>(),
+            self.rows::<Sagas>(),
+            self.rows::<Stocks>(),
+            self.rows::<Products>(),
+            generations::book::<Ledger>(self.store, self.books, self.options),
+        ]
+    }
+
+    fn rows<P: Projection>(&self) -> Box<dyn generations::Kind> {
+        generations::rows::<P>(self.store, self.documents, self.options)
+    }
+
+    /// What is asked of them.
+    fn routes(
+        &self,
+        opened: &[Arc<generations::View>],
+        clock: &Arc<dyn Clock>,
+        default_wait: Duration,
+    ) -> Routes {
+        let freshness = |name: &str| {
+            let view = opened.iter().find(|view| view.kind.name() == name)?;
+            let store = Arc::clone(self.store);
+            Some(Freshness::new(store, Arc::clone(view), default_wait))
+        };
+        let mut routes = Routes::new();
+        if let Some(freshness) = freshness(Orders::NAME) {
+            routes = routes.merge(orders::routes(self.view(freshness)));
+        }
+        if let Some(freshness) = freshness(Sagas::NAME) {
+            routes = routes.merge(sagas::routes(self.view(freshness), Arc::clone(clock)));
+        }
+        if let Some(freshness) = freshness(Stocks::NAME) {
+            routes = routes.merge(stock::routes(self.view(freshness)));
+        }
+        if let Some(freshness) = freshness(Products::NAME) {
+            routes = routes.merge(products::routes(self.view(freshness)));
+        }
+        if let Some(freshness) = freshness(Ledger::NAME) {
+            routes = routes.merge(ledger::routes(Arc::clone(self.books), freshness));
+        }
+        let progress = opened.iter().map(Progress::of).collect();
+        let (store, clock) = (Arc::clone(self.store), Arc::clone(clock));
+        routes.merge(listing::routes(store, clock, progress))
+    }
+
+    fn view<P: Projection>(&self, freshness: Freshness) -> View<P> {
+        View::new(Arc::clone(self.documents), freshness)
+    }
+}
+
+/// The queries of views that another process fills, or nobody: each as it is in its database now.
+///
+/// # Errors
+/// Where a view or the log cannot be read.
+pub async fn reading(
     store: Arc<dyn EventStore>,
     documents: Arc<dyn Documents>,
-    options: projector::Options,
-    default_wait: Duration,
-    head: Position,
-    progress: Vec<Progress>,
+    books: Arc<dyn Books>,
+    clock: Arc<dyn Clock>,
+) -> Result<Routes, Error> {
+    let views = Views {
+        store: &store,
+        documents: &documents,
+        books: &books,
+        options: &projector::Options::default(),
+    };
+    let mut opened = Vec::new();
+    for kind in views.all() {
+        opened.push(generations::read_only(&store, kind).await?);
+    }
+    // Nobody moves them on here.
+    Ok(views.routes(&opened, &clock, Duration::ZERO))
 }
 
-impl Opening {
-    async fn view<P: Projection>(&mut self) -> Result<(Projector<P>, View<P>), Error> {
-        let mut projector = Projector::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.documents),
-            self.options.clone(),
-        );
-        projector.open().await?;
-        let freshness = self.opened(P::NAME, P::VERSION, projector.considered());
-        let view = View::new(Arc::clone(&self.documents), freshness);
-        Ok((projector, view))
+/// Which generation of each view the log says is asked, by the view's name.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub async fn live_generations(
+    store: &dyn EventStore,
+) -> Result<BTreeMap<&'static str, u32>, Error> {
+    let versions = [
+        (Orders::NAME, Orders::VERSION),
+        (Sagas::NAME, Sagas::VERSION),
+        (Stocks::NAME, Stocks::VERSION),
+        (Products::NAME, Products::VERSION),
+        (Ledger::NAME, Ledger::VERSION),
+    ];
+    let mut live = BTreeMap::new();
+    for (name, version) in versions {
+        live.insert(name, generations::live(store, name, version).await?);
     }
-
-    async fn book<B: Bookkeeping>(
-        &mut self,
-        books: &Arc<dyn Books>,
-    ) -> Result<(Bookkeeper<B>, Freshness), Error> {
-        let mut bookkeeper = Bookkeeper::new(
-            Arc::clone(&self.store),
-            Arc::clone(books),
-            self.options.clone(),
-        );
-        bookkeeper.open().await?;
-        let freshness = self.opened(B::NAME, B::VERSION, bookkeeper.considered());
-        Ok((bookkeeper, freshness))
-    }
-
-    fn opened(&mut self, name: &'static str, version: u32, considered: Considered) -> Freshness {
-        let store = Arc::clone(&self.store);
-        let freshness = Freshness::new(store, considered.clone(), self.default_wait);
-        self.progress.push(Progress {
-            name,
-            version,
-            considered,
-            head_then: self.head,
-            failure: Arc::default(),
-        });
-        freshness
-    }
+    Ok(live)
 }

@@ -18,12 +18,15 @@ use recourse_service::{
     position,
 };
 use recourse_views::{
-    Considered, Projection,
+    Projection,
     documents::{self, After, Document, Documents, Filter, Order},
     projector::read_row,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::generations::{self, Telling};
 
 /// One view, to be asked. Cheap to clone.
 pub(crate) struct View<P: Projection> {
@@ -40,7 +43,7 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct Freshness {
     store: Arc<dyn EventStore>,
-    considered: Considered,
+    view: Arc<generations::View>,
     default_wait: Duration,
 }
 
@@ -175,12 +178,12 @@ impl<R> Found<R> {
 impl Freshness {
     pub(crate) fn new(
         store: Arc<dyn EventStore>,
-        considered: Considered,
+        view: Arc<generations::View>,
         default_wait: Duration,
     ) -> Self {
         Self {
             store,
-            considered,
+            view,
             default_wait,
         }
     }
@@ -190,35 +193,102 @@ impl Freshness {
         &*self.store
     }
 
-    /// What an answer that is read from now on carries, once the view is as new as is asked.
-    pub(crate) async fn reach_minimum(&self, asked: &Asked) -> Result<Answer, Problem> {
-        if let Some(position) = asked.min_position.resolve(&*self.store).await? {
-            self.reach(position, asked).await?;
-        }
-        Ok(self.answer(asked))
+    /// Begins to read the view, as new as the request asks for.
+    pub(crate) async fn reading<'a>(&'a self, asked: &'a Asked) -> Result<Reading<'a>, Problem> {
+        let minimum = asked.min_position.resolve(&*self.store).await?;
+        Ok(self.reading_at(minimum, asked))
     }
 
-    /// As [`Self::reach_minimum`], once the view has come to the head of the log as of now; none
-    /// where it was there `before`.
-    async fn reach_head(&self, before: Answer, asked: &Asked) -> Result<Option<Answer>, Problem> {
+    /// As [`Self::reading`], once the view has come to the head of the log as of now; none where
+    /// it was there `before`.
+    async fn reading_head<'a>(
+        &'a self,
+        before: Answer,
+        asked: &'a Asked,
+    ) -> Result<Option<Reading<'a>>, Problem> {
         let head = self.store.appended().await?;
-        if before.position >= head {
-            return Ok(None);
-        }
-        self.reach(head, asked).await?;
-        Ok(Some(self.answer(asked)))
+        let is_there = before.position >= head;
+        Ok((!is_there).then(|| self.reading_at(Some(head), asked)))
     }
 
-    fn answer(&self, asked: &Asked) -> Answer {
-        Answer::at(self.considered.get(), self.store.log_id(), asked)
-    }
-
-    async fn reach(&self, position: Position, asked: &Asked) -> Result<(), Problem> {
+    fn reading_at<'a>(&'a self, minimum: Option<Position>, asked: &'a Asked) -> Reading<'a> {
         let wait = asked.prefer.wait.unwrap_or(self.default_wait);
-        let reached = self.considered.wait(position, wait);
-        match http::wait(wait, asked.context.draining(), reached).await {
-            Some(true) => Ok(()),
-            _ => Err(Problem::new(errors::VIEW_BEHIND)),
+        Reading {
+            freshness: self,
+            asked,
+            minimum,
+            deadline: Instant::now() + wait,
+        }
+    }
+}
+
+/// A question to a view, which is asked again where its queries are switched to another
+/// generation meanwhile:
+///
+/// ```ignore
+/// let (found, answer) = loop {
+///     let at = reading.generation().await?;
+///     let found = documents.query(&collection.in_generation(at.generation), &query).await;
+///     if let Some(answer) = reading.told(&at).await? {
+///         break (found?, answer);
+///     }
+/// };
+/// ```
+pub(crate) struct Reading<'a> {
+    freshness: &'a Freshness,
+    asked: &'a Asked,
+    minimum: Option<Position>,
+    deadline: Instant,
+}
+
+/// A generation that is as new as is asked, and what an answer that is read from it carries.
+pub(crate) struct At {
+    pub(crate) generation: u32,
+    answer: Answer,
+}
+
+impl Reading<'_> {
+    /// The generation to read, once it is as new as is asked.
+    pub(crate) async fn generation(&self) -> Result<At, Problem> {
+        let Freshness { store, view, .. } = self.freshness;
+        loop {
+            let serves = view.serving.settled().await;
+            if let Some(position) = self.minimum
+                && serves.considered.get() < position
+            {
+                let left = self.deadline.saturating_duration_since(Instant::now());
+                let reached = async {
+                    tokio::select! {
+                        biased;
+                        reached = serves.considered.wait(position, left) => Some(reached),
+                        () = view.serving.left(serves.generation) => None,
+                    }
+                };
+                match http::wait(left, self.asked.context.draining(), reached).await {
+                    Some(Some(true)) => {}
+                    // Another generation is read by now: it may be there already.
+                    Some(None) => continue,
+                    _ => return Err(Problem::new(errors::VIEW_BEHIND)),
+                }
+            }
+            return Ok(At {
+                generation: serves.generation,
+                answer: Answer::at(serves.considered.get(), store.log_id(), self.asked),
+            });
+        }
+    }
+
+    /// What an answer carries that was read there; none where it may not be told, and the
+    /// question is to be asked again.
+    pub(crate) async fn told(&self, at: &At) -> Result<Option<Answer>, Problem> {
+        let Freshness { store, view, .. } = self.freshness;
+        let mut head = None;
+        loop {
+            match view.serving.may_tell(at.generation, head) {
+                Telling::Yes => return Ok(Some(at.answer)),
+                Telling::No => return Ok(None),
+                Telling::Ask => head = Some(store.appended().await?),
+            }
         }
     }
 }
@@ -243,13 +313,11 @@ impl<P: Projection> View<P> {
     /// written before the question is found.
     pub(crate) async fn get(&self, id: &str, asked: &Asked) -> Result<Found<P::Row>, Problem> {
         let freshness = &self.shared.freshness;
-        let mut answer = freshness.reach_minimum(asked).await?;
-        let mut document = self.load(id).await?;
+        let (mut document, mut answer) = self.load(id, freshness.reading(asked).await?).await?;
         if document.is_none()
-            && let Some(newer) = freshness.reach_head(answer, asked).await?
+            && let Some(newer) = freshness.reading_head(answer, asked).await?
         {
-            answer = newer;
-            document = self.load(id).await?;
+            (document, answer) = self.load(id, newer).await?;
         }
         let document = document.ok_or_else(|| Problem::new(errors::NOT_FOUND))?;
         let row = self.read(&document)?;
@@ -268,19 +336,21 @@ impl<P: Projection> View<P> {
             Some(cursor) => Some(page::read_cursor::<After>(cursor, &identity)?),
             None => None,
         };
-        let answer = self.shared.freshness.reach_minimum(asked).await?;
         let query = documents::Query {
             filters: list.filters,
             order: list.order,
             after,
             limit: u32::try_from(list.limit.get()).unwrap_or(u32::MAX),
         };
-        let found = self
-            .shared
-            .documents
-            .query(&P::collection(), &query)
-            .await
-            .map_err(problem::<P>)?;
+        let reading = self.shared.freshness.reading(asked).await?;
+        let (found, answer) = loop {
+            let at = reading.generation().await?;
+            let collection = P::collection().in_generation(at.generation);
+            let found = self.shared.documents.query(&collection, &query).await;
+            if let Some(answer) = reading.told(&at).await? {
+                break (found.map_err(problem::<P>)?, answer);
+            }
+        };
         let items = found
             .documents
             .iter()
@@ -295,14 +365,21 @@ impl<P: Projection> View<P> {
         Ok(answer.complete(page.respond(&asked.uri)).into_response())
     }
 
-    async fn load(&self, id: &str) -> Result<Option<Document>, Problem> {
-        let loaded = self
-            .shared
-            .documents
-            .load(&P::collection(), &[id.to_owned()])
-            .await
-            .map_err(problem::<P>)?;
-        Ok(loaded.documents.into_iter().next())
+    async fn load(
+        &self,
+        id: &str,
+        reading: Reading<'_>,
+    ) -> Result<(Option<Document>, Answer), Problem> {
+        let ids = [id.to_owned()];
+        loop {
+            let at = reading.generation().await?;
+            let collection = P::collection().in_generation(at.generation);
+            let found = self.shared.documents.load(&collection, &ids).await;
+            if let Some(answer) = reading.told(&at).await? {
+                let found = found.map_err(problem::<P>)?;
+                return Ok((found.documents.into_iter().next(), answer));
+            }
+        }
     }
 
     fn read(&self, document: &Document) -> Result<P::Row, Problem> {

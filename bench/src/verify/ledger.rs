@@ -289,6 +289,10 @@ impl View for BookView {
         self.book.name
     }
 
+    fn generation(&self) -> u32 {
+        self.book.generation
+    }
+
     /// Whether it belongs to the log. What it says is held against the fold of all payments.
     async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError> {
         let scanned = match &self.scanned {

@@ -135,6 +135,9 @@ pub struct AcknowledgedTotals {
 pub struct ViewTotals {
     /// Its name.
     pub view: String,
+    /// Which generation of it was compared: the one that queries read.
+    #[serde(default)]
+    pub generation: u32,
     /// Its checkpoint: it was compared with the fold of the log up to here.
     pub position: Position,
     /// How many rows it has.
@@ -484,8 +487,8 @@ impl Report {
         for view in &self.views {
             writeln!(
                 out,
-                "view      {}: {} rows at {}",
-                view.view, view.rows, view.position
+                "view      {}: {} rows at {}, generation {}",
+                view.view, view.rows, view.position, view.generation
             )?;
         }
         for exception in &self.exceptions {

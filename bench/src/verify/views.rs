@@ -41,6 +41,9 @@ pub trait View: Send + Sync {
     /// Its name.
     fn name(&self) -> &str;
 
+    /// Which generation of it this is: the one that queries read.
+    fn generation(&self) -> u32;
+
     /// Compares every row with the fold of the log up to the view's checkpoint.
     ///
     /// # Errors
@@ -56,14 +59,21 @@ pub trait View: Send + Sync {
 /// The view that a projection makes, as it was scanned.
 #[derive(Debug)]
 pub struct Projected<P> {
+    generation: u32,
     scanned: Result<Scanned<P>, documents::Error>,
 }
 
 impl<P: Projection> Projected<P> {
-    /// Scans it as it is now. Where it cannot be, [`View::compare`] says so.
+    /// Scans its first generation as it is now. Where it cannot be, [`View::compare`] says so.
     pub async fn scan(documents: &dyn Documents) -> Self {
+        Self::scan_generation(documents, 0).await
+    }
+
+    /// Scans a generation of it as it is now. Where it cannot be, [`View::compare`] says so.
+    pub async fn scan_generation(documents: &dyn Documents, generation: u32) -> Self {
         Self {
-            scanned: Scanned::of(documents).await,
+            generation,
+            scanned: Scanned::of(documents, generation).await,
         }
     }
 }
@@ -72,6 +82,10 @@ impl<P: Projection> Projected<P> {
 impl<P: Projection> View for Projected<P> {
     fn name(&self) -> &str {
         P::NAME
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
     }
 
     async fn compare(&self, store: &dyn EventStore) -> Result<Comparison, CompareError> {
@@ -120,6 +134,7 @@ impl Fold {
             let different = compared.differences.len() as u64;
             totals.push(ViewTotals {
                 view: view.name().to_owned(),
+                generation: view.generation(),
                 position: compared.position,
                 rows: compared.equal_rows.saturating_add(different),
             });

@@ -7,6 +7,7 @@ use clap::Args;
 use recourse_bench::verify::Opened;
 use recourse_esdb::client;
 use recourse_event_store::LogId;
+use recourse_projection_services::live_generations;
 use recourse_service::{Clock, Ids, clock::SystemClock};
 use recourse_views::postgres;
 
@@ -41,8 +42,6 @@ impl Engines {
         let books = postgres::Books::connect(&options, &books)
             .await
             .context("cannot open the ledger")?;
-        let views = folder::scan(&documents, &books).await;
-        // After the views: a log that is read first may end before what they hold by now.
         let options = client::Options::new(event_store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Ids::from_entropy(clock).context("no randomness")?;
@@ -52,10 +51,20 @@ impl Engines {
         let store: Arc<dyn recourse_event_store::EventStore> = Arc::new(store);
         // What is durable is known once it is asked for.
         store.appended().await.context("cannot read the log")?;
-        Ok(Some(Opened {
-            published_durable: None,
-            store,
-            views,
-        }))
+        let mut live = live_generations(&*store).await?;
+        loop {
+            let views = folder::scan(&documents, &books, &live).await;
+            // After the views: a log that is read first may end before what they hold by now.
+            store.appended().await.context("cannot read the log")?;
+            let now = live_generations(&*store).await?;
+            if now == live {
+                return Ok(Some(Opened {
+                    published_durable: None,
+                    store,
+                    views,
+                }));
+            }
+            live = now;
+        }
     }
 }

@@ -43,9 +43,10 @@ use self::services::Part;
 use crate::{running::Running, types};
 
 /// The error codes of the services; the platform's own are known anyway.
-pub const ERRORS: [&[Code]; 3] = [
+pub const ERRORS: [&[Code]; 4] = [
     recourse_inventory::errors::ERRORS,
     recourse_orders::errors::ERRORS,
+    recourse_projection_services::errors::ERRORS,
     recourse_saga_orchestrator::errors::ERRORS,
 ];
 

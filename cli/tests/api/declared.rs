@@ -46,6 +46,10 @@ const UNPROVOKED: &[(&str, &str)] = &[
         "appends that collide again and again; the repository's tests make them",
     ),
     (
+        "rebuild-not-ready",
+        "a generation that is not level takes a moment only; the views' tests hold one up",
+    ),
+    (
         "view-behind",
         "a view at rest, which no client can bring about; the views' tests do",
     ),
@@ -112,7 +116,10 @@ impl World {
     }
 
     fn path(&self, template: &str) -> String {
+        // Well-formed, and of none: those that need one start one.
+        let no_rebuild = json!("0d7cbbb4-8f6c-4b7e-9f6e-1d1f5a2b3c4d");
         let id = match template {
+            _ if template.starts_with("/v1/projections") => &no_rebuild,
             _ if template.starts_with("/v1/orders") => &self.order["order_id"],
             _ if template.starts_with("/v1/sagas") => &self.order["saga_id"],
             _ if template.starts_with("/v1/payments") => &self.payment,
@@ -123,6 +130,7 @@ impl World {
             .replace("{stream}", "product-tea-1")
             .replace("{code}", "not-found")
             .replace("{part}", "app.js")
+            .replace("{name}", "products")
             .replace("{id}", id.as_str().unwrap_or("{id}"))
     }
 
@@ -150,6 +158,18 @@ impl World {
                     returned.send()
                 }
             }
+            ("rebuildProjection", 202) => {
+                self.dropped("orders");
+                self.at(operation, "/v1/projections/orders/rebuilds").send()
+            }
+            ("rollBackProjectionRebuild", 200) => {
+                let rebuild = self.rebuilt();
+                self.promoted(&rebuild).expect(200);
+                self.of_rebuild(operation, &rebuild).send()
+            }
+            (id, 200) if id.ends_with("ProjectionRebuild") => {
+                self.of_rebuild(operation, &self.rebuilt()).send()
+            }
             ("watchSaga", 204) => {
                 let seen = self.server.get(&self.path("/v1/sagas/{id}")).send();
                 let last = seen.position().to_owned();
@@ -167,6 +187,88 @@ impl World {
             }
             _ => self.good(operation).send(),
         }
+    }
+
+    /// Drops what is kept beside the live generation of a view.
+    fn dropped(&self, view: &str) {
+        let listing = self.server.get("/v1/projections").send().expect(200).json();
+        let mut views = listing["items"].as_array().unwrap().iter();
+        let found = views.find(|item| item["name"] == view).unwrap();
+        if let Some(id) = found["rebuild"]["rebuild_id"].as_str() {
+            let drop = format!("/v1/projections/{view}/rebuilds/{id}/drop");
+            self.server.request("POST", &drop).send().expect(200);
+        }
+    }
+
+    /// Where a rebuild is that can be promoted.
+    fn rebuilt(&self) -> String {
+        self.dropped("products");
+        let start = "/v1/projections/products/rebuilds";
+        let started = self.server.request("POST", start).send().expect(202);
+        let location = started.location().to_owned();
+        while self.server.get(&location).send().json()["status"] != "ready" {}
+        location
+    }
+
+    fn promoted(&self, rebuild: &str) -> Answer {
+        let promote = format!("{rebuild}/promote");
+        self.server.request("POST", &promote).send()
+    }
+
+    /// The same of a rebuild.
+    fn of_rebuild(&self, operation: Operation<'_>, rebuild: &str) -> Request {
+        let action = operation.path.rsplit_once("{id}").map(|(_, rest)| rest);
+        self.at(operation, &format!("{rebuild}{}", action.unwrap()))
+    }
+
+    /// An answer with a code that operators' requests about rebuilds give otherwise than others.
+    fn fail_rebuild(&self, operation: Operation<'_>, code: &str) -> Option<Answer> {
+        let id = operation.id();
+        Some(match code {
+            "not-found" => {
+                let unknown =
+                    "/v1/projections/products/rebuilds/0d7cbbb4-8f6c-4b7e-9f6e-1d1f5a2b3c4d";
+                let unknown = if id == "rebuildProjection" {
+                    self.at(operation, "/v1/projections/unknown/rebuilds")
+                } else {
+                    self.of_rebuild(operation, unknown)
+                };
+                unknown.send()
+            }
+            "rebuild-open" => {
+                self.rebuilt();
+                self.good(operation).send()
+            }
+            "rebuild-not-possible" => {
+                let rebuild = self.rebuilt();
+                self.dropped("products");
+                self.of_rebuild(operation, &rebuild).send()
+            }
+            "precondition-failed" => {
+                let refused = self.of_rebuild(operation, &self.rebuilt());
+                refused.header("if-match", "\"999\"").send()
+            }
+            "idempotency-key-reused" => {
+                let path = if id == "rebuildProjection" {
+                    self.dropped("products");
+                    self.path(operation.path)
+                } else {
+                    let rebuild = self.rebuilt();
+                    if id.starts_with("rollBack") {
+                        self.promoted(&rebuild).expect(200);
+                    }
+                    let action = operation.path.rsplit_once("{id}").unwrap().1;
+                    format!("{rebuild}{action}")
+                };
+                let keyed = |reason: &str| {
+                    let body = json!({"reason": reason});
+                    self.server.post(&path, &body).key("twice").send()
+                };
+                assert!(keyed("once").status < 300);
+                keyed("twice")
+            }
+            _ => return None,
+        })
     }
 
     /// Where a saga that is under way is acted on.
@@ -189,6 +291,11 @@ impl World {
     fn fail(&self, operation: Operation<'_>, code: &str) -> Option<Answer> {
         let good = || self.good(operation);
         let path = self.path(operation.path);
+        if operation.path.contains("/rebuilds")
+            && let Some(answer) = self.fail_rebuild(operation, code)
+        {
+            return Some(answer);
+        }
         if operation.id() == "actOnSaga"
             && let Some(answer) = self.fail_action(operation, code)
         {

@@ -24,6 +24,8 @@ mod products;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
+mod rebuilds;
+#[cfg(test)]
 mod repeating;
 #[cfg(test)]
 mod returns;

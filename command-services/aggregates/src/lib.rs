@@ -9,7 +9,7 @@ use recourse_domain::{order, payment, product, stock};
 use recourse_event_store::Refused;
 use recourse_schema::{Catalog, Error as SchemaError};
 
-/// Every type and version of the aggregates' events: those with a file in `schemas/`.
+/// Every type and version of the aggregates' events: each has a file in `schemas/`.
 ///
 /// # Errors
 /// Where two have the same name, or an enum's variants have none.

@@ -41,6 +41,14 @@ impl Drop for Waiting<'_> {
 }
 
 impl Considered {
+    /// Of who has come this far and does not go on.
+    #[must_use]
+    pub fn at(position: Position) -> Self {
+        let considered = Self::default();
+        considered.set(position);
+        considered
+    }
+
     /// How far it is.
     #[must_use]
     pub fn get(&self) -> Position {
@@ -63,6 +71,12 @@ impl Considered {
         tokio::time::timeout(timeout, self.reached(position))
             .await
             .is_ok()
+    }
+
+    /// Waits until everything up to `position` is considered, and hurries nobody: a view that
+    /// somebody waits for writes at once what it would gather otherwise.
+    pub async fn passed(&self, position: Position) {
+        self.reached(position).await;
     }
 
     async fn reached(&self, position: Position) {

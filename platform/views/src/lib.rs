@@ -13,6 +13,8 @@
 //! through [`books::Books`] instead, whose database holds each entry to sum to zero; a
 //! [`Bookkeeper`] drives that in the same way.
 //!
+//! A view is rebuilt beside itself: [`rebuild`] has the rules of its generations.
+//!
 //! A view that a restored backup left ahead of, or beside, the log is refused with what to do
 //! ([`Checkpoint::verify`](recourse_event_store::Checkpoint::verify)), never silently carried on.
 
@@ -29,6 +31,7 @@ pub mod mongodb;
 pub mod postgres;
 pub mod projection;
 pub mod projector;
+pub mod rebuild;
 mod router;
 mod rows;
 pub mod sqlite;

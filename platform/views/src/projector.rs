@@ -478,6 +478,14 @@ impl<T: Target> Filler<T> {
     /// # Errors
     /// The first that needs somebody to act.
     pub async fn run(mut self, cancelled: CancellationToken) -> Result<(), Error> {
+        self.fill(&cancelled).await
+    }
+
+    /// The same, and it can go on afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn fill(&mut self, cancelled: &CancellationToken) -> Result<(), Error> {
         let mut failures: u32 = 0;
         loop {
             let step = tokio::select! {

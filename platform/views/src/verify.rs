@@ -1,4 +1,7 @@
-//! Holds a view against the log: every row, no more and no less.
+//! Holds a view against the log: every row, no more and no less. And two generations of a view
+//! against each other: see [`generations_of_rows`].
+
+mod generations;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +11,7 @@ use std::{
 
 use recourse_event_store::{EventStore, Position};
 
+pub use self::generations::{generations_of_book, generations_of_rows};
 use crate::{
     Checkpoint, CheckpointError, books,
     documents::{self, Documents},
@@ -80,14 +84,15 @@ pub struct Scanned<P> {
 }
 
 impl<P: Projection> Scanned<P> {
-    /// Reads every row.
+    /// Reads every row of a generation.
     ///
     /// # Errors
     /// Where the view cannot be read.
-    pub async fn of(documents: &dyn Documents) -> Result<Self, documents::Error> {
+    pub async fn of(documents: &dyn Documents, generation: u32) -> Result<Self, documents::Error> {
         let mut rows = BTreeMap::new();
+        let collection = P::collection().in_generation(generation);
         let scanned = documents
-            .scan(&P::collection(), &mut |document| {
+            .scan(&collection, &mut |document| {
                 rows.insert(document.id, digest(&document.json));
             })
             .await?;
@@ -160,7 +165,7 @@ impl<P: Projection> Scanned<P> {
     }
 }
 
-/// Scans a view and compares it with a log that goes on meanwhile: not with one that is read as
+/// Scans the first generation of a view and compares it with a log that goes on meanwhile: not with one that is read as
 /// of an earlier moment, see [`Scanned`].
 ///
 /// # Errors
@@ -169,7 +174,7 @@ pub async fn compare<P: Projection>(
     store: &dyn EventStore,
     documents: &dyn Documents,
 ) -> Result<Comparison, CompareError> {
-    Scanned::<P>::of(documents).await?.compare(store).await
+    Scanned::<P>::of(documents, 0).await?.compare(store).await
 }
 
 /// A digest, so that a view is not held in memory whole beside its fold.

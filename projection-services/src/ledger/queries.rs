@@ -153,10 +153,16 @@ async fn accounts(
     Query(NoParameters {}): Query<NoParameters>,
     asked: Asked,
 ) -> Result<Response, Problem> {
-    let answer = service.freshness.reach_minimum(&asked).await?;
-    let balances = service.books.balances(&Ledger::book()).await;
+    let reading = service.freshness.reading(&asked).await?;
+    let (balances, answer) = loop {
+        let at = reading.generation().await?;
+        let book = Ledger::book().in_generation(at.generation);
+        let balances = service.books.balances(&book).await;
+        if let Some(answer) = reading.told(&at).await? {
+            break (balances.map_err(problem)?, answer);
+        }
+    };
     let items = balances
-        .map_err(problem)?
         .into_iter()
         .map(|balance| Account {
             account: balance.account,
@@ -212,24 +218,23 @@ async fn entries(
             Problem::new(errors::INVALID_QUERY).field("?account", format!("one of {known}"))
         );
     }
-    let answer = service.freshness.reach_minimum(&asked).await?;
-    let order_id = match parameters.payment_id {
-        None => Some(parameters.order_id),
-        Some(payment) => service
-            .order_of(payment)
-            .await?
-            .filter(|order| parameters.order_id.is_none_or(|wanted| wanted == *order))
-            .map(Some),
-    };
     let limit = parameters.limit;
-    let found = match order_id {
-        // A payment that there is not, or that is not of this order.
-        None => Vec::new(),
-        Some(correlation_id) => service
-            .books
-            .entries(
-                &Ledger::book(),
-                &books::Query {
+    let reading = service.freshness.reading(&asked).await?;
+    let (found, answer) = loop {
+        let at = reading.generation().await?;
+        let order_id = match parameters.payment_id {
+            None => Some(parameters.order_id),
+            Some(payment) => service
+                .order_of(payment)
+                .await?
+                .filter(|order| parameters.order_id.is_none_or(|wanted| wanted == *order))
+                .map(Some),
+        };
+        let found = match order_id {
+            // A payment that there is not, or that is not of this order.
+            None => Ok(Vec::new()),
+            Some(correlation_id) => {
+                let query = books::Query {
                     account: parameters.account.clone(),
                     correlation_id,
                     below,
@@ -237,10 +242,14 @@ async fn entries(
                     limit: u32::try_from(limit.get())
                         .unwrap_or(u32::MAX)
                         .saturating_add(1),
-                },
-            )
-            .await
-            .map_err(problem)?,
+                };
+                let book = Ledger::book().in_generation(at.generation);
+                service.books.entries(&book, &query).await
+            }
+        };
+        if let Some(answer) = reading.told(&at).await? {
+            break (found.map_err(problem)?, answer);
+        }
     };
     let log = service.freshness.store().log_id();
     let items = found

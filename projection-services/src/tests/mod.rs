@@ -1,5 +1,6 @@
 //! Given events in a log, then this is what a client sees.
 
+mod generations;
 mod ledger;
 mod log;
 mod payments;
@@ -86,7 +87,7 @@ async fn filled(store: &Store, documents: &Arc<dyn Documents>) -> axum::Router {
     let head = store.durable();
     let (ran, ()) = tokio::join!(projections.run(shutdown.clone()), async {
         for view in &progress {
-            assert!(view.considered.wait(head, Duration::from_secs(9)).await);
+            assert!(view.considered().wait(head, Duration::from_secs(9)).await);
             assert_eq!(view.health(), Health::Up);
         }
         shutdown.cancel();
@@ -551,7 +552,7 @@ async fn a_view_that_cannot_go_on_is_down_and_the_others_go_on() {
     let (ran, ()) = tokio::join!(projections.run(shutdown.clone()), async {
         let head = log.store.durable();
         for view in &progress {
-            let reached = view.considered.wait(head, Duration::from_secs(9)).await;
+            let reached = view.considered().wait(head, Duration::from_secs(9)).await;
             assert_eq!(reached, view.name != "stock", "{}", view.name);
             let down =
                 matches!(view.health(), Health::Down(why) if why.contains("order.confirmed.v1"));

@@ -177,7 +177,10 @@ fn operation(bound: &Bound, schemas: &mut Schemas) -> Value {
         if let Some(example) = operation.body_example {
             put(&mut media, "example", read_example(example));
         }
-        let body = json!({"required": true, "content": {"application/json": media}});
+        let body = json!({
+            "required": !operation.is_body_optional,
+            "content": {"application/json": media},
+        });
         put(&mut described, "requestBody", body);
     }
     described

@@ -10,7 +10,8 @@ use super::{Operation, Parameter, Place, schema_of};
 use crate::{
     errors,
     http::{
-        Body, ClientCommand, Id, MinPosition, NewId, Preconditions, Prefer, Query, RequestContext,
+        Body, ClientCommand, Id, MaybeBody, MinPosition, NewId, Preconditions, Prefer, Query,
+        RequestContext,
     },
 };
 
@@ -65,6 +66,13 @@ impl<T: JsonSchema> Input for Body<T> {
             errors::INVALID_BODY,
             errors::UNSUPPORTED_MEDIA_TYPE,
         ]);
+    }
+}
+
+impl<T: JsonSchema> Input for MaybeBody<T> {
+    fn describe(operation: &mut Operation) {
+        Body::<T>::describe(operation);
+        operation.body_is_optional();
     }
 }
 

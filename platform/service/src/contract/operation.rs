@@ -16,6 +16,7 @@ pub struct Operation {
     /// The schema of the last parameter in the path.
     pub(super) path: Option<SchemaOf>,
     pub(super) body: Option<SchemaOf>,
+    pub(super) is_body_optional: bool,
     pub(super) body_example: Option<&'static str>,
     pub(super) answers: Vec<Answer>,
     pub(super) codes: Vec<Code>,
@@ -60,6 +61,7 @@ impl Operation {
             query: None,
             path: None,
             body: None,
+            is_body_optional: false,
             body_example: None,
             answers: Vec::new(),
             codes: Vec::new(),
@@ -138,6 +140,11 @@ impl Operation {
     /// Says what the JSON body is.
     pub fn set_body(&mut self, schema: SchemaOf) {
         self.body = Some(schema);
+    }
+
+    /// Says that the body may be left out.
+    pub fn body_is_optional(&mut self) {
+        self.is_body_optional = true;
     }
 
     /// Its id.

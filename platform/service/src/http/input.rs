@@ -52,6 +52,24 @@ impl<T: DeserializeOwned + JsonSchema, S: Send + Sync> FromRequest<S> for Body<T
     }
 }
 
+/// A JSON body that may be left out: nothing at all is what the type is by default. What is
+/// there is read as a [`Body`].
+#[derive(Clone, Copy, Debug)]
+pub struct MaybeBody<T>(pub T);
+
+impl<T: DeserializeOwned + JsonSchema + Default, S: Send + Sync> FromRequest<S> for MaybeBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_named = request.headers().contains_key(header::CONTENT_TYPE);
+        if HttpBody::is_end_stream(request.body()) && !is_named {
+            return Ok(Self(T::default()));
+        }
+        let Body(body) = Body::from_request(request, state).await?;
+        Ok(Self(body))
+    }
+}
+
 async fn read_body(mut body: axum::body::Body, max_bytes: usize) -> Result<Vec<u8>, Problem> {
     let declared = HttpBody::size_hint(&body).lower().min(max_bytes as u64);
     let mut bytes = Vec::with_capacity(usize::try_from(declared).unwrap_or_default());

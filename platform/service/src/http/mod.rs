@@ -37,7 +37,8 @@ mod wrong;
 pub use command::{ClientCommand, IdempotencyKey, body_hash, client_command_id};
 pub use context::{Limits, RequestContext};
 pub use input::{
-    Body, Id, MinPosition, NewId, NoParameters, Query, SWALLOWED, UsualUuid, read_id, too_large,
+    Body, Id, MaybeBody, MinPosition, NewId, NoParameters, Query, SWALLOWED, UsualUuid, read_id,
+    too_large,
 };
 pub use precondition::{Preconditions, etag};
 pub use prefer::{Prefer, wait};

@@ -1,5 +1,7 @@
 //! Whatever fails and whenever, a view is the fold of the log (promise 6).
 
+mod generations;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;

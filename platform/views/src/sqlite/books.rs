@@ -94,8 +94,8 @@ fn wanted(book: &Book) -> Wanted<()> {
 }
 
 impl Books {
-    /// Opens the files of these books in a folder, those that are there. A file is made when its
-    /// book is first written.
+    /// Opens the files of these books in a folder, and makes those that are not there where they
+    /// are to be filled. Any other file is opened when its book is first wanted.
     ///
     /// # Errors
     /// Where one cannot be opened, or was made by another version of the program.
@@ -107,7 +107,7 @@ impl Books {
     ) -> Result<Self, OpenError> {
         let folder = Folder::new(folder, access, options)?;
         for book in books {
-            folder.find(&book.table(), || wanted(book)).await?;
+            folder.make(&book.table(), || wanted(book)).await?;
         }
         Ok(Self {
             folder,

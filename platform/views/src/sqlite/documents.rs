@@ -34,8 +34,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Opens the files of these collections in a folder, those that are there. A file is made
-    /// when its collection is first written.
+    /// Opens the files of these collections in a folder, and makes those that are not there where
+    /// they are to be filled. Any other file is opened when its collection is first wanted.
     ///
     /// # Errors
     /// Where one cannot be opened, or was made for another definition of the collection.
@@ -48,7 +48,7 @@ impl Documents {
         let folder = Folder::new(folder, access, options)?;
         for collection in collections {
             let wanted = || wanted(collection);
-            folder.find(&collection.table(), wanted).await?;
+            folder.make(&collection.table(), wanted).await?;
         }
         Ok(Self { folder })
     }

@@ -1,0 +1,435 @@
+//! Brings the generations of the views to where the log says that they are to be.
+//!
+//! ```text
+//! projection-… ─▶ state ─▶ what is to be ─┬▶ fill       each kept generation, by a task of its own
+//!                  ▲                      ├▶ compare    once the new one is level with the live one
+//!                  │                      ├▶ switch     once no reader would go back in time
+//!                  └── rebuild-compared ──┘             ▼
+//!                                          └▶ discard   what is dropped, read by nobody and not fed
+//! ```
+//!
+//! Nothing of this is remembered anywhere: after a crash the log is read, and what is not as it is
+//! to be yet is done then. A generation that is half filled goes on from its checkpoint; one that is
+//! dropped and still there is discarded, and discarding it twice does no harm.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use recourse_cqrs::{Handle, Internal, Origin};
+use recourse_event_store::EventStore;
+use recourse_service::command::own_correlation;
+use recourse_views::{
+    CheckpointError,
+    projector::Error,
+    rebuild::{
+        Command, Compared, Difference, DifferenceKind, Generations, MAX_NAMED_DIFFERENCES, Stage,
+    },
+    verify::{self, Comparison},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{
+    kind::{Fill, Kind},
+    serving::Serves,
+    view::{View, with_sources},
+};
+
+/// How long to wait before another try at what failed.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a comparison is tried before the live generation counts as one that cannot be read.
+const MAX_COMPARISONS: u32 = 3;
+
+/// How often a generation that is filled runs after the live one, which goes on too, before both
+/// are near enough to be compared: they are compared wherever they are.
+const MAX_ROUNDS: usize = 8;
+
+/// Looks after the generations of one view.
+pub(crate) struct Keeper {
+    view: Arc<View>,
+    store: Arc<dyn EventStore>,
+    handle: Handle<Generations>,
+    /// Opened and not fed yet.
+    opened: BTreeMap<u32, Box<dyn Fill>>,
+    /// Those that a task feeds, and how it is ended.
+    feeding: BTreeMap<u32, CancellationToken>,
+    /// Those that cannot go on.
+    stopped: BTreeSet<u32>,
+    /// Those of which nothing is left, or that are being discarded.
+    discarded: BTreeSet<u32>,
+    /// The comparison under way.
+    comparing: Option<(Uuid, CancellationToken)>,
+    /// The generation to which the queries are being switched.
+    switching: Option<(u32, CancellationToken)>,
+}
+
+/// What a task of a keeper came to.
+pub(crate) enum Done {
+    /// A generation is not fed any more.
+    Fed {
+        generation: u32,
+        ended: Result<(), Error>,
+    },
+    /// A generation is discarded.
+    Discarded,
+    /// Both generations of a rebuild were compared, or it is not wanted any more.
+    Compared,
+    /// The queries were switched, or it is not wanted any more.
+    Switched,
+}
+
+/// The tasks of all keepers: which keeper, and what it came to.
+pub(crate) type Tasks = JoinSet<(usize, Done)>;
+
+impl Keeper {
+    pub(crate) fn new(
+        view: Arc<View>,
+        store: Arc<dyn EventStore>,
+        handle: Handle<Generations>,
+    ) -> Self {
+        Self {
+            view,
+            store,
+            handle,
+            opened: BTreeMap::new(),
+            feeding: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+            discarded: BTreeSet::new(),
+            comparing: None,
+            switching: None,
+        }
+    }
+
+    pub(crate) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// What was opened is to be fed by the next [`Self::reconcile`].
+    pub(crate) fn opened(&mut self, generation: u32, filler: Box<dyn Fill>) {
+        let head = self.store.durable();
+        self.view.feeds(generation, filler.considered(), head);
+        self.opened.insert(generation, filler);
+    }
+
+    /// Has done what the log says and is not done yet.
+    pub(crate) fn reconcile(&mut self, me: usize, tasks: &mut Tasks, shutdown: &CancellationToken) {
+        let version = self.view.kind.version();
+        let state = self.view.state();
+        let kept = state.kept(version);
+        let live = state.live(version);
+        for generation in &kept {
+            let is_fed = self.feeding.contains_key(generation);
+            if !is_fed && !self.stopped.contains(generation) {
+                self.feed(*generation, me, tasks, shutdown);
+            }
+        }
+        self.direct(live, me, tasks, shutdown);
+        let read = self.view.serving.now().generation;
+        for generation in state.gone(version) {
+            if generation == read {
+                // Whoever reads it is switched first.
+                continue;
+            }
+            if let Some(token) = self.feeding.get(&generation) {
+                token.cancel();
+            } else if self.discarded.insert(generation) {
+                self.discard(generation, me, tasks, shutdown);
+            }
+        }
+        let open = state
+            .current(version)
+            .filter(|rebuild| rebuild.stage == Stage::Filling && rebuild.comparison.is_none());
+        match (open, &self.comparing) {
+            (Some(open), None) => {
+                let pair = (open.replaces, open.generation);
+                self.compare(open.id, pair, me, tasks, shutdown);
+            }
+            (None, Some((_, token))) => token.cancel(),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    /// Takes in what a task came to: the generation that cannot go on, and why, where it is that.
+    pub(crate) fn done(&mut self, done: Done) -> Option<(u32, Error)> {
+        match done {
+            Done::Fed { generation, ended } => {
+                self.feeding.remove(&generation);
+                match ended {
+                    Ok(()) => self.view.let_go(generation),
+                    Err(error) => {
+                        self.view.failed(generation, &error);
+                        self.stopped.insert(generation);
+                        return Some((generation, error));
+                    }
+                }
+            }
+            Done::Discarded => {}
+            Done::Compared => self.comparing = None,
+            Done::Switched => self.switching = None,
+        }
+        None
+    }
+
+    fn feed(
+        &mut self,
+        generation: u32,
+        me: usize,
+        tasks: &mut Tasks,
+        shutdown: &CancellationToken,
+    ) {
+        if !self.opened.contains_key(&generation) {
+            let filler = self.view.kind.filler(generation);
+            self.opened(generation, filler);
+        }
+        let Some(mut filler) = self.opened.remove(&generation) else {
+            return;
+        };
+        let token = shutdown.child_token();
+        self.feeding.insert(generation, token.clone());
+        let view = Arc::clone(&self.view);
+        tasks.spawn(async move {
+            let ended = fill(&view, generation, &mut *filler, &token).await;
+            (me, Done::Fed { generation, ended })
+        });
+    }
+
+    /// Switches the queries to the generation that is live.
+    fn direct(&mut self, live: u32, me: usize, tasks: &mut Tasks, shutdown: &CancellationToken) {
+        if let Some((to, token)) = &self.switching {
+            if *to != live {
+                self.view.serving.abandon();
+                token.cancel();
+            }
+            return;
+        }
+        if self.view.serving.now().generation == live {
+            return;
+        }
+        let Some(fed) = self.view.fed(live) else {
+            return;
+        };
+        let serves = Serves {
+            generation: live,
+            considered: fed.considered,
+        };
+        self.view.serving.begin(serves);
+        let token = shutdown.child_token();
+        self.switching = Some((live, token.clone()));
+        let (view, store) = (Arc::clone(&self.view), Arc::clone(&self.store));
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = switch(&view, &*store) => {
+                    let (view, generation) = (view.kind.name(), view.serving.now().generation);
+                    tracing::info!(view, generation, "queries read another generation");
+                }
+            }
+            (me, Done::Switched)
+        });
+    }
+
+    fn discard(&self, generation: u32, me: usize, tasks: &mut Tasks, shutdown: &CancellationToken) {
+        self.view.let_go(generation);
+        let view = Arc::clone(&self.view);
+        let token = shutdown.child_token();
+        tasks.spawn(async move {
+            while let Err(error) = view.kind.discard(generation).await {
+                tracing::warn!(
+                    view = view.kind.name(),
+                    generation,
+                    error = &error as &dyn std::error::Error,
+                    "a generation is not removed yet"
+                );
+                if !pause(&token).await {
+                    break;
+                }
+            }
+            (me, Done::Discarded)
+        });
+    }
+
+    fn compare(
+        &mut self,
+        rebuild: Uuid,
+        (live, other): (u32, u32),
+        me: usize,
+        tasks: &mut Tasks,
+        shutdown: &CancellationToken,
+    ) {
+        let token = shutdown.child_token();
+        self.comparing = Some((rebuild, token.clone()));
+        let view = Arc::clone(&self.view);
+        let handle = self.handle.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = compared(&view, &handle, rebuild, live, other) => {}
+            }
+            (me, Done::Compared)
+        });
+    }
+}
+
+/// Waits a little before another try; false where there is to be none.
+async fn pause(token: &CancellationToken) -> bool {
+    tokio::select! {
+        biased;
+        () = token.cancelled() => false,
+        () = tokio::time::sleep(RETRY_AFTER) => true,
+    }
+}
+
+/// Switches the queries, once it is known how far anybody can have seen.
+async fn switch(view: &View, store: &dyn EventStore) {
+    loop {
+        match store.appended().await {
+            Ok(head) => {
+                view.serving.told_up_to(head);
+                return view.serving.switch().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "queries are not switched yet");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+/// Fills a generation. One that is not read and that does not belong to the log is none of this
+/// log's: it is removed and filled again.
+async fn fill(
+    view: &View,
+    generation: u32,
+    filler: &mut dyn Fill,
+    token: &CancellationToken,
+) -> Result<(), Error> {
+    let mut may_discard = true;
+    loop {
+        match filler.fill(token).await {
+            Err(Error::Checkpoint(CheckpointError::Refused { reason, .. }))
+                if may_discard && view.serving.now().generation != generation =>
+            {
+                let view_name = view.kind.name();
+                tracing::warn!(view = view_name, generation, reason, "is filled again");
+                view.kind.discard(generation).await?;
+                may_discard = false;
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Compares both generations of a rebuild once the new one is level, and has it recorded.
+async fn compared(
+    view: &View,
+    handle: &Handle<Generations>,
+    rebuild_id: Uuid,
+    live: u32,
+    other: u32,
+) {
+    level(view, live, other).await;
+    let compared = compare(&*view.kind, rebuild_id, live, other).await;
+    tracing::info!(
+        view = view.kind.name(),
+        generation = other,
+        equal_rows = compared.equal_rows,
+        different_rows = compared.different_rows,
+        "a generation was compared with the live one"
+    );
+    loop {
+        let internal = Internal {
+            causation_id: rebuild_id,
+            correlation_id: own_correlation(&view.stream),
+            actor: None,
+            request_id: None,
+            traceparent: None,
+        };
+        let command = Command::RecordComparison(compared.clone());
+        let sent = handle.send(view.stream.clone(), command, Origin::Internal(internal));
+        match sent.await {
+            Ok(_) => return,
+            Err(error) => tracing::warn!(
+                view = view.kind.name(),
+                error = &error as &dyn std::error::Error,
+                "a comparison is not recorded yet"
+            ),
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+/// Waits until the new generation is about where the live one is.
+async fn level(view: &View, live: u32, other: u32) {
+    for _ in 0..MAX_ROUNDS {
+        let (Some(live), Some(other)) = (view.fed(live), view.fed(other)) else {
+            return;
+        };
+        let position = live.considered.get();
+        if other.considered.get() >= position {
+            return;
+        }
+        other.considered.passed(position).await;
+    }
+}
+
+async fn compare(kind: &dyn Kind, rebuild_id: Uuid, live: u32, other: u32) -> Compared {
+    let mut tries: u32 = 0;
+    loop {
+        let error = match kind.compare(live, other).await {
+            Ok(comparison) => return said(rebuild_id, comparison),
+            Err(error) => error,
+        };
+        tries = tries.saturating_add(1);
+        tracing::warn!(
+            view = kind.name(),
+            tries,
+            error = &error as &dyn std::error::Error,
+            "two generations cannot be compared"
+        );
+        // Where the new one can be read, it is the live one that cannot.
+        if tries >= MAX_COMPARISONS
+            && let (Ok(rows), Ok(at)) = (kind.count(other).await, kind.position(other).await)
+        {
+            return Compared {
+                rebuild_id,
+                position: at.get(),
+                equal_rows: 0,
+                different_rows: rows,
+                differences: Vec::new(),
+                unreadable: Some(with_sources(&error)),
+            };
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+fn said(rebuild_id: Uuid, comparison: Comparison) -> Compared {
+    let different = comparison.differences.len();
+    let first = comparison.differences.into_iter();
+    Compared {
+        rebuild_id,
+        position: comparison.position,
+        equal_rows: comparison.equal_rows,
+        different_rows: u64::try_from(different).unwrap_or(u64::MAX),
+        differences: first.take(MAX_NAMED_DIFFERENCES).map(named).collect(),
+        unreadable: None,
+    }
+}
+
+fn named(difference: verify::Difference) -> Difference {
+    Difference {
+        id: difference.id,
+        kind: match difference.kind {
+            verify::DifferenceKind::Missing => DifferenceKind::Missing,
+            verify::DifferenceKind::Surplus => DifferenceKind::Surplus,
+            verify::DifferenceKind::Changed => DifferenceKind::Changed,
+        },
+    }
+}
