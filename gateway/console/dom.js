@@ -47,7 +47,7 @@ export function fill(into, ...children) {
 }
 
 function nameOf(one) {
-  return one.getAttribute('href') ?? one.getAttribute('name') ?? one.textContent;
+  return one.getAttribute('href') ?? one.getAttribute('name') ?? one.getAttribute('aria-label') ?? one.textContent;
 }
 
 /** A part of a drawing. */

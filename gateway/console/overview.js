@@ -164,7 +164,7 @@ export function standsAt(saga) {
 }
 
 async function views({ views: place }, visit) {
-  const look = async () => fill(place, await listed(visit.signal, false));
+  const look = async () => fill(place, await listed(visit.signal));
   await look();
   // Whether the page is live, the stream of sagas says.
   visit.every(2000, () => look().catch(() => {}));

@@ -59,6 +59,11 @@ const PARTS: &[(&str, &str, &str)] = &[
     ),
     ("pages.js", JAVASCRIPT, include_str!("../console/pages.js")),
     ("paths.js", JAVASCRIPT, include_str!("../console/paths.js")),
+    (
+        "rebuilds.js",
+        JAVASCRIPT,
+        include_str!("../console/rebuilds.js"),
+    ),
     ("route.js", JAVASCRIPT, include_str!("../console/route.js")),
     ("saga.js", JAVASCRIPT, include_str!("../console/saga.js")),
     ("sagas.js", JAVASCRIPT, include_str!("../console/sagas.js")),

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 
 import { bodyOf } from '../operator.js';
 import { at, paths } from '../paths.js';
+import { actsOf, progress } from '../rebuilds.js';
 import { ofStream, read, to } from '../route.js';
 import { bytes, distance, duration, isId, kindOf, money, part, plain, shortStream, times, tone } from '../words.js';
 
@@ -87,4 +88,14 @@ test('an action says only what the action takes', () => {
     step: 'x',
     result: 'done',
   });
+});
+
+test('a rebuild is told by how far it is, and what can be done to it by how it stands', () => {
+  assert.equal(progress({ status: 'filling', share: 0.999 }), '99 %');
+  assert.equal(progress({ status: 'ready', comparison: { different_rows: 0 } }), 'no row differs');
+  assert.equal(progress({ status: 'promoted', comparison: { different_rows: 3 } }), '3 rows differ');
+  assert.equal(progress({ status: 'ready', comparison: { different_rows: 0, unreadable: 'x' } }), 'the live one cannot be read');
+  assert.deepEqual(actsOf('ready'), ['promote', 'drop']);
+  assert.deepEqual(actsOf('promoted'), ['rollback', 'drop']);
+  assert.deepEqual(actsOf('dropped'), []);
 });
