@@ -169,7 +169,7 @@ pub(crate) struct Client {
 }
 
 enum Way {
-    Server(Connection),
+    Server(Box<Connection>),
     Folder(Router),
 }
 
@@ -182,7 +182,7 @@ impl Client {
         })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            way: Way::Server(Connection::new(address, TIMEOUT)),
+            way: Way::Server(Box::new(Connection::new(address, TIMEOUT))),
         })
     }
 

@@ -1,12 +1,6 @@
 //! Stored bytes of the views' events stay readable for ever: as `domain/tests/vectors.rs` holds
 //! those of the business. A vector is never edited.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test's helpers fail by panic, as the test itself does"
-)]
-
 use std::{collections::BTreeSet, fs, path::Path};
 
 use recourse_views::rebuild::Event;
