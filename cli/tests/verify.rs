@@ -215,7 +215,14 @@ impl Copy {
 
     fn open(&self) -> embedded::Store {
         let log = Layout::of(&self.data()).log;
-        embedded::Store::open(embedded::Options::new(log)).unwrap()
+        loop {
+            match embedded::Store::open(embedded::Options::new(log.clone())) {
+                // A process that another test is starting has, until it runs its program, every
+                // file of this one open, and so the lock of a store that is closed here already.
+                Err(embedded::OpenError::Locked { .. }) => thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        }
     }
 
     /// The first event of a type.
