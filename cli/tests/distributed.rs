@@ -3,7 +3,7 @@
 //! ```text
 //! this test ─▶ gateway ─▶ catalog, inventory, orders, payments, orchestrator, projections
 //!                              │                        ▲
-//!                            store ─▶ relay ─▶ Kafka ───┘        PostgreSQL
+//!                            store ─▶ relay ─▶ Kafka ───┘        PostgreSQL, MongoDB
 //!
 //! all of them but Kafka killed, one after the other
 //! ```
@@ -125,6 +125,7 @@ struct World {
     /// By name, the gateway and the store too.
     processes: BTreeMap<&'static str, Process>,
     postgres: Engine,
+    mongodb: Engine,
     _kafka: Engine,
     _folder: TempDir,
 }
@@ -134,6 +135,7 @@ impl World {
     fn start() -> Option<Self> {
         let kafka = recourse_engines::kafka()?;
         let postgres = recourse_engines::postgres()?;
+        let ferretdb = recourse_engines::ferretdb()?;
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("service-keys");
         std::fs::write(&keys, KEY).unwrap();
@@ -143,6 +145,7 @@ impl World {
         let store = Process::start(&["serve", "store", "--data", &data], "--esdb-listen");
         let event_store = store.url.clone();
         processes.insert("store", store);
+        let mongodb = database(&ferretdb);
         let engines = [
             "--service-key-file",
             &keys,
@@ -150,6 +153,8 @@ impl World {
             &event_store,
             "--postgres",
             postgres.address(),
+            "--mongodb",
+            &mongodb,
             "--kafka",
             kafka.address(),
         ];
@@ -183,6 +188,7 @@ impl World {
         Some(Self {
             processes,
             postgres,
+            mongodb: ferretdb,
             _kafka: kafka,
             _folder: folder,
         })
@@ -217,13 +223,20 @@ impl World {
             .args(["verify", "--json", "--event-store"])
             .arg(&self.processes["store"].url)
             .arg("--postgres")
-            .arg(self.postgres.address());
+            .arg(self.postgres.address())
+            .arg("--mongodb")
+            .arg(database(&self.mongodb));
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}\n{errors}");
         serde_json::from_str(&said).unwrap()
     }
+}
+
+/// A database of this server.
+fn database(mongodb: &Engine) -> String {
+    format!("{}recourse", mongodb.address())
 }
 
 /// A client of the gateway.
@@ -373,6 +386,9 @@ async fn a_shop_of_processes_settles_every_order_whichever_of_them_is_killed() {
     world.postgres.kill().unwrap();
     until_more(&count, 1).await;
     world.postgres.restart().unwrap();
+    world.mongodb.kill().unwrap();
+    until_more(&count, 1).await;
+    world.mongodb.restart().unwrap();
     until_more(&count, 5).await;
     stop.store(true, Ordering::Relaxed);
     for orders in customers.join_all().await {

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
 //! | `Bus` | Kafka, filled by the relay; without it the event store's own tail |
-//! | `Documents`, `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
+//! | `Documents` | MongoDB for sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
+//! | `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
 //!
 //! A service connects only to what it needs, in any order, and waits for what is not there.
 
@@ -19,11 +20,17 @@ use recourse_bus::{Bus, Checkpoints, embedded, kafka};
 use recourse_esdb::client;
 use recourse_event_store::{EventStore, LogId, StoreError};
 use recourse_payments::Provider;
+use recourse_projection_services::sagas::Sagas;
 use recourse_service::{
     Clock, Ids,
     readiness::{Dependency, Health, Need},
 };
-use recourse_views::{books::Books, documents::Documents, postgres};
+use recourse_views::{
+    Projection, Router,
+    books::Books,
+    documents::{Collection, Documents},
+    mongodb, postgres,
+};
 
 use super::process::Process;
 use crate::{
@@ -51,6 +58,10 @@ pub(crate) struct Options {
     kafka_names: KafkaNames,
     #[command(flatten)]
     postgres: PostgresOptions,
+    /// MongoDB: the view of sagas, and the sagas in flight. Without it they are in
+    /// PostgreSQL too; a process that reads them is told the same as the one that writes them.
+    #[arg(long = "mongodb", value_name = "URL")]
+    mongodb_url: Option<mongodb::Address>,
 }
 
 /// What is called how in Kafka.
@@ -162,9 +173,28 @@ impl Options {
                 None => Some(Databases::default()),
             }
         };
-        let (store, databases) = tokio::join!(store, databases);
-        let (store, databases) = (store?, databases?);
+        let mongodb = self.mongodb_url.as_ref().filter(|_| needs.documents);
+        let mongodb = mongodb.map(|address| {
+            let dependency = process.readiness.dependency("mongodb", Need::Everything);
+            (address, dependency)
+        });
+        let in_mongodb = async {
+            match &mongodb {
+                Some((address, dependency)) => {
+                    let what = format!("MongoDB at {address}");
+                    let connecting = || connect_mongodb(address);
+                    let connected = process.until_there(&what, dependency, connecting);
+                    connected.await.map(Some)
+                }
+                None => Some(None),
+            }
+        };
+        let (store, databases, in_mongodb) = tokio::join!(store, databases, in_mongodb);
+        let (store, databases, in_mongodb) = (store?, databases?, in_mongodb?);
         let mut pings = Vec::new();
+        if let (Some((_, dependency)), Some(documents)) = (mongodb, &in_mongodb) {
+            pings.push(Ping::of_documents(dependency, Arc::clone(documents)));
+        }
         let mut bus: Option<Arc<dyn Bus>> = None;
         if needs.bus {
             let follower = Arc::clone(&store);
@@ -188,7 +218,9 @@ impl Options {
         let engines = Engines {
             store,
             bus,
-            documents: databases.documents,
+            documents: databases
+                .documents
+                .map(|others| routed(others, in_mongodb.as_ref())),
             books: databases.books,
             checkpoints: databases.state.clone().map(|state| state as _),
             snapshots: databases.state.map(|state| state as _),
@@ -226,6 +258,35 @@ impl Options {
         };
         let what = format!("PostgreSQL at {}", self.postgres.postgres_url);
         process.until_there(&what, dependency, connecting).await
+    }
+}
+
+/// The collections that belong to MongoDB, where there is one. Orders are not among them: their
+/// rows have arrays in arrays, which `FerretDB` does not take.
+fn of_mongodb() -> [Collection; 2] {
+    [Sagas::collection(), recourse_saga_orchestrator::IN_FLIGHT]
+}
+
+/// Connects to the collections that belong there.
+pub(super) async fn connect_mongodb(
+    address: &mongodb::Address,
+) -> Result<Arc<dyn Documents>, mongodb::OpenError> {
+    let options = mongodb::Options::new(address.clone());
+    let documents = mongodb::Documents::connect(&options, &of_mongodb()).await?;
+    Ok(Arc::new(documents))
+}
+
+/// All collections: those that belong to MongoDB there, where there is one.
+pub(super) fn routed(
+    others: Arc<dyn Documents>,
+    in_mongodb: Option<&Arc<dyn Documents>>,
+) -> Arc<dyn Documents> {
+    match in_mongodb {
+        Some(in_mongodb) => {
+            let names = of_mongodb().map(|collection| collection.name);
+            Arc::new(Router::new(others).with(names, in_mongodb))
+        }
+        None => others,
     }
 }
 
@@ -314,6 +375,20 @@ impl Ping {
                 let checkpoints = Arc::clone(&checkpoints);
                 Box::pin(async move {
                     let answered = checkpoints.load(NOBODY).await;
+                    answered.map(drop).map_err(|error| error.to_string())
+                })
+            }),
+        }
+    }
+
+    fn of_documents(dependency: Dependency, documents: Arc<dyn Documents>) -> Self {
+        Self {
+            dependency,
+            interval: PING_INTERVAL,
+            ask: Box::new(move || {
+                let documents = Arc::clone(&documents);
+                Box::pin(async move {
+                    let answered = documents.checkpoint(&Sagas::collection()).await;
                     answered.map(drop).map_err(|error| error.to_string())
                 })
             }),

@@ -9,8 +9,9 @@ use recourse_esdb::client;
 use recourse_event_store::LogId;
 use recourse_projection_services::live_generations;
 use recourse_service::{Clock, Ids, clock::SystemClock};
-use recourse_views::postgres;
+use recourse_views::{mongodb, postgres};
 
+use super::engines::{connect_mongodb, routed};
 use crate::{folder, system};
 
 /// Engines instead of a data folder.
@@ -23,6 +24,9 @@ pub(crate) struct Engines {
     /// PostgreSQL, with the views.
     #[arg(long, value_name = "URL", requires = "event_store")]
     postgres: Option<postgres::Address>,
+    /// MongoDB, where the view of sagas is there.
+    #[arg(long, value_name = "URL", requires = "event_store")]
+    mongodb: Option<mongodb::Address>,
 }
 
 impl Engines {
@@ -38,6 +42,14 @@ impl Engines {
         let documents = postgres::Documents::connect(&options, &system::collections())
             .await
             .context("cannot open the views")?;
+        let in_mongodb = match &self.mongodb {
+            Some(address) => {
+                let connected = connect_mongodb(address).await;
+                Some(connected.context("cannot open the view of sagas")?)
+            }
+            None => None,
+        };
+        let documents = routed(Arc::new(documents), in_mongodb.as_ref());
         let books = recourse_projection_services::books();
         let books = postgres::Books::connect(&options, &books)
             .await
@@ -53,7 +65,7 @@ impl Engines {
         store.appended().await.context("cannot read the log")?;
         let mut live = live_generations(&*store).await?;
         loop {
-            let views = folder::scan(&documents, &books, &live).await;
+            let views = folder::scan(&*documents, &books, &live).await;
             // After the views: a log that is read first may end before what they hold by now.
             store.appended().await.context("cannot read the log")?;
             let now = live_generations(&*store).await?;
