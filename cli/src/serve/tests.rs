@@ -1,7 +1,14 @@
 //! The gateway and the services as they are apart, over sockets, on engines in memory that they
 //! share. Real processes on real engines: `cli/tests/distributed.rs`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::CommandFactory as _;
 use recourse_bench::http::{Address, Answer, Connection};
@@ -129,7 +136,11 @@ fn ids() -> Ids {
 }
 
 fn any() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
+    // An address of its own for each: where a process was that died, no connection and no process
+    // of another test is before it comes back.
+    static LAST: AtomicU8 = AtomicU8::new(1);
+    let last = LAST.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from(([127, 0, 0, last + 1], 0))
 }
 
 fn listening(address: SocketAddr) -> recourse_gateway::Options {
