@@ -34,3 +34,31 @@ pub fn catalog() -> Result<Catalog, Error> {
 pub fn redactor() -> Result<Redactor, Error> {
     Ok(Redactor::new(&catalog()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use recourse_schema::files;
+
+    use super::*;
+
+    #[test]
+    fn committed_schemas_are_what_the_types_export_and_nothing_incompatible_came() {
+        let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
+        let report = files::compare(&events().unwrap(), &committed).unwrap();
+        let broken: Vec<_> = report
+            .breaches
+            .iter()
+            .map(|breach| format!("{} {}", breach.type_name, breach.detail))
+            .collect();
+        assert!(
+            broken.is_empty(),
+            "a new version is needed, see docs/event-versions.md: {broken:#?}"
+        );
+        assert!(
+            report.new.is_empty() && report.changed.is_empty(),
+            "run `recourse schemas export` and commit: {report:#?}"
+        );
+    }
+}

@@ -14,7 +14,7 @@ use std::{
 };
 
 use recourse_aggregates::{commands, events};
-use recourse_schema::{Catalog, HIDDEN, Redactor, files};
+use recourse_schema::{Catalog, HIDDEN, Redactor};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -24,24 +24,6 @@ fn root() -> PathBuf {
 fn vector(name: &str) -> String {
     let file = root().join(format!("domain/tests/vectors/{name}.json"));
     fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
-
-#[test]
-fn committed_schemas_are_what_the_types_export_and_nothing_incompatible_came() {
-    let report = files::compare(&events().unwrap(), &root().join("schemas")).unwrap();
-    let broken: Vec<_> = report
-        .breaches
-        .iter()
-        .map(|breach| format!("{} {}", breach.type_name, breach.detail))
-        .collect();
-    assert!(
-        broken.is_empty(),
-        "a new version is needed, see docs/event-versions.md: {broken:#?}"
-    );
-    assert!(
-        report.new.is_empty() && report.changed.is_empty(),
-        "run `recourse schemas export` and commit: {report:#?}"
-    );
 }
 
 /// Which values of a vector its schema does not describe or allow. Knows what our schemas say;
