@@ -9,12 +9,12 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres,
     migrate::{Migration, MigrationType, Migrator},
     pool::PoolConnection,
-    postgres::PgPoolOptions,
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use super::{
     checkpoints,
-    options::{Address, MIN_VERSION, OpenError, Options},
+    options::{Address, AddressError, MIN_VERSION, OpenError, Options},
 };
 
 /// The schema of what no view owns.
@@ -51,18 +51,7 @@ impl Server {
         let address = &options.address;
         let call_timeout = Duration::from_millis(options.call_timeout_ms);
         let connect_timeout = Duration::from_millis(options.connect_timeout_ms);
-        // A server that still works when nobody waits any longer is told to stop.
-        let connect = address
-            .options()?
-            .application_name("recourse")
-            .options([
-                ("search_path", SCHEMA.to_owned()),
-                (
-                    "statement_timeout",
-                    format!("{}ms", options.call_timeout_ms),
-                ),
-            ])
-            .disable_statement_logging();
+        let connect = connect_options(options)?;
         // One that is not from the pool, which would try again and not say why in the end.
         let mut first = timeout(connect_timeout, connect.connect())
             .await
@@ -152,7 +141,23 @@ impl Drop for Line {
     }
 }
 
-async fn timeout<T, E: From<sqlx::Error>>(
+/// How every connection is made.
+pub(super) fn connect_options(options: &Options) -> Result<PgConnectOptions, AddressError> {
+    let address = options.address.options()?;
+    // A server that still works when nobody waits any longer is told to stop.
+    Ok(address
+        .application_name("recourse")
+        .options([
+            ("search_path", SCHEMA.to_owned()),
+            (
+                "statement_timeout",
+                format!("{}ms", options.call_timeout_ms),
+            ),
+        ])
+        .disable_statement_logging())
+}
+
+pub(super) async fn timeout<T, E: From<sqlx::Error>>(
     time: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
