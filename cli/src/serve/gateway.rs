@@ -37,25 +37,26 @@ pub(crate) struct Options {
     forward: forward::Options,
 }
 
-/// Where the services are. Payments has no address for clients.
+/// Where the services are: of each the addresses of all its processes, which are asked in turn.
+/// Payments has no address for clients.
 #[derive(Clone, Debug, Args)]
 #[group(skip)]
 pub(super) struct Services {
-    /// The service of products.
-    #[arg(long, value_name = "URL", default_value = url(Service::Catalog))]
-    pub(super) catalog_url: Address,
-    /// The service of stock.
-    #[arg(long, value_name = "URL", default_value = url(Service::Inventory))]
-    pub(super) inventory_url: Address,
-    /// The service of orders.
-    #[arg(long, value_name = "URL", default_value = url(Service::Orders))]
-    pub(super) orders_url: Address,
-    /// The service of sagas.
-    #[arg(long, value_name = "URL", default_value = url(Service::Orchestrator))]
-    pub(super) orchestrator_url: Address,
-    /// The service of views.
-    #[arg(long, value_name = "URL", default_value = url(Service::Projections))]
-    pub(super) projections_url: Address,
+    /// The service of products. Several processes of it: separated by commas, or given several times.
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = url(Service::Catalog))]
+    pub(super) catalog_url: Vec<Address>,
+    /// The service of stock. Several processes of it: separated by commas, or given several times.
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = url(Service::Inventory))]
+    pub(super) inventory_url: Vec<Address>,
+    /// The service of orders. Several processes of it: separated by commas, or given several times.
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = url(Service::Orders))]
+    pub(super) orders_url: Vec<Address>,
+    /// The service of sagas. Several processes of it: separated by commas, or given several times.
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = url(Service::Orchestrator))]
+    pub(super) orchestrator_url: Vec<Address>,
+    /// The service of views. Several processes of it: separated by commas, or given several times.
+    #[arg(long, value_name = "URL", value_delimiter = ',', default_value = url(Service::Projections))]
+    pub(super) projections_url: Vec<Address>,
 }
 
 fn url(service: Service) -> String {
@@ -63,7 +64,7 @@ fn url(service: Service) -> String {
 }
 
 impl Services {
-    fn of(&self) -> [(Service, &Address); 5] {
+    fn of(&self) -> [(Service, &[Address]); 5] {
         [
             (Service::Catalog, &self.catalog_url),
             (Service::Inventory, &self.inventory_url),
@@ -115,13 +116,13 @@ impl Front {
         keys: Option<&Keys>,
         options: &forward::Options,
     ) -> Self {
-        let forwarders = services.of().map(|(service, address)| {
+        let forwarders = services.of().map(|(service, addresses)| {
             let name = service.name();
             let dependency = process.readiness.dependency(name, Need::Some);
-            let (address, options) = (address.clone(), options.clone());
+            let options = options.clone();
             (
                 service,
-                Forwarder::new(name, address, keys, dependency, options),
+                Forwarder::new(name, addresses, keys, dependency, options),
             )
         });
         Self {

@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Parser};
 use recourse_bench::http::{Address, Answer, Connection};
 use recourse_gateway::forward;
 use recourse_service::{Ids, clock::SystemClock, keys::Keys};
@@ -168,7 +169,7 @@ impl World {
         let url = |service: Service| {
             let at = Service::ALL.iter().position(|its| *its == service).unwrap();
             let address = services[at].as_ref().unwrap().address;
-            format!("http://{address}").parse().unwrap()
+            vec![format!("http://{address}").parse().unwrap()]
         };
         let urls = Services {
             catalog_url: url(Service::Catalog),
@@ -393,6 +394,33 @@ async fn a_service_that_is_away_takes_only_its_own_addresses_with_it() {
     assert_eq!(world.get("/v1/products/tea").await["name"], "Tea");
     assert_eq!(world.get("/v1/stock/tea").await["on_hand"], 1_000);
     world.ends().await;
+}
+
+#[test]
+fn a_service_may_have_several_addresses() {
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        services: Services,
+        #[arg(long, global = true)]
+        config: Option<PathBuf>,
+    }
+    let addresses = |args: &[&str], variable: Option<&str>| {
+        let args = ["gateway"].iter().chain(args).map(Into::into);
+        let variable = |name: &str| variable.filter(|_| name == "RECOURSE_ORDERS_URL");
+        let variable = |name: &str| variable(name).map(Into::into);
+        let read = recourse_service::options::load_from::<Line>(args, variable).unwrap();
+        assert_eq!(read.config, None);
+        let orders = read.services.orders_url.iter();
+        orders.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(&[], None), ["http://127.0.0.1:7183"]);
+    let both = ["http://a:1", "http://b:2"];
+    let together = "http://a:1,http://b:2";
+    assert_eq!(addresses(&["--orders-url", together], None), both);
+    let apart = ["--orders-url", both[0], "--orders-url", both[1]];
+    assert_eq!(addresses(&apart, None), both);
+    assert_eq!(addresses(&[], Some(together)), both);
 }
 
 #[test]

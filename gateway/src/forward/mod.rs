@@ -1,146 +1,60 @@
 //! Services that are processes of their own: their requests go on to them over HTTP.
 //!
 //! ```text
-//! router ─▶ forwarder: circuit ─▶ pool ─▶ service
-//!               ▲  │ no answer: once more, where that does no harm
+//! router ─▶ forwarder ─┬▶ address: circuit ─▶ pool ─▶ process of the service
+//!               ▲      └▶ address: circuit ─▶ pool ─▶ another one
+//!               │  │ no answer, or "not here": the other one, then once more, where that does no harm
 //!               │  └─▶ 503 dependency-unavailable
-//!    /readyz ◀──┴── probe, every so often: opens and closes the circuit
+//!    /readyz ◀──┴── a probe an address, every so often: opens and closes its circuit
 //! ```
 //!
 //! The addresses, what they promise and their limits are those of the code (`Routes`); only who
-//! answers is another process. A request is sent again where nothing of it was sent, or where a
-//! repeat finds the first one: it reads, or has an `Idempotency-Key`, and the gateway gives every
-//! command one.
+//! answers is another process. Where there are several they are asked in turn, those first that
+//! say that they are ready. A request is sent again where nothing of it was taken, or where a
+//! repeat finds the first one, whichever process that one reached: it reads, or has an
+//! `Idempotency-Key`, and the gateway gives every command one.
 
+mod address;
 mod circuit;
+mod headers;
+mod instance;
 mod metrics;
+mod options;
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
     extract::Request,
-    http::{
-        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header,
-        request::Parts,
-        uri::{Authority, PathAndQuery, Scheme},
-    },
+    http::{HeaderValue, request::Parts, uri::PathAndQuery},
     response::{IntoResponse, Response},
 };
-use clap::Args;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use futures::future::join_all;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use recourse_service::{
     Problem,
     contract::Routes,
     errors,
-    http::{CORRELATION_ID, IDEMPOTENCY_KEY, PREFER, RequestContext, TRACEPARENT, too_large},
+    http::{CORRELATION_ID, PREFER, RequestContext, TRACEPARENT, too_large},
     keys::Keys,
     readiness::{Dependency, Health},
 };
-use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
-use self::circuit::Circuit;
-
-/// What concerns one connection only, RFC 9110 7.6.1, or is said anew on the next one; and what a
-/// browser says of itself, which was checked here.
-const NOT_PASSED_ON: [HeaderName; 15] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::EXPECT,
-    header::HOST,
-    header::AUTHORIZATION,
-    header::CONTENT_LENGTH,
-    header::ORIGIN,
-    HeaderName::from_static("sec-fetch-site"),
-];
-
-/// How long an idle connection to a service is kept: less than services keep theirs.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How services are asked.
-#[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[group(skip)]
-pub struct Options {
-    /// The longest that a connection to a service may take, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = Options::default().forward_connect_timeout_ms)]
-    pub forward_connect_timeout_ms: u64,
-    /// How many times a request is sent to a service that does not answer, at most.
-    #[arg(long, value_name = "COUNT", default_value_t = Options::default().forward_max_tries)]
-    pub forward_max_tries: u32,
-    /// The wait before a request is sent again, in milliseconds; it doubles.
-    #[arg(long, value_name = "MS", default_value_t = Options::default().forward_first_backoff_ms)]
-    pub forward_first_backoff_ms: u64,
-    /// The largest answer of a service, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = Options::default().forward_max_answer_bytes)]
-    pub forward_max_answer_bytes: usize,
-    /// How many failures in a row open the circuit of a service: its addresses then answer 503
-    /// at once.
-    #[arg(long, value_name = "COUNT", default_value_t = Options::default().circuit_failures)]
-    pub circuit_failures: u32,
-    /// How often each service is asked how it is, in milliseconds: an answer closes its circuit.
-    #[arg(long, value_name = "MS", default_value_t = Options::default().probe_interval_ms)]
-    pub probe_interval_ms: u64,
-    /// How long it may take to say that, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = Options::default().probe_timeout_ms)]
-    pub probe_timeout_ms: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            forward_connect_timeout_ms: 1_000,
-            forward_max_tries: 4,
-            forward_first_backoff_ms: 50,
-            forward_max_answer_bytes: 32 * 1024 * 1024,
-            circuit_failures: 5,
-            probe_interval_ms: 500,
-            probe_timeout_ms: 1_000,
-        }
-    }
-}
-
-/// Where a service is: `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(Authority);
-
-/// It is not `http://host:port`.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("it is not http://host:port")]
-pub struct NotAnAddress;
-
-impl FromStr for Address {
-    type Err = NotAnAddress;
-
-    fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let uri = text.parse::<Uri>().map_err(|_| NotAnAddress)?;
-        let plain = uri.scheme() == Some(&Scheme::HTTP)
-            && uri.path() == "/"
-            && uri.query().is_none()
-            && uri.port().is_some();
-        let authority = uri.authority().filter(|authority| {
-            // Who is asked stands in a file of keys, never in an address.
-            plain && !authority.as_str().contains('@')
-        });
-        Ok(Self(authority.ok_or(NotAnAddress)?.clone()))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.0)
-    }
-}
+pub use self::{
+    address::{Address, NotAnAddress},
+    options::Options,
+};
+use self::{
+    headers::passed_on,
+    instance::{Answer, Failure, Head, Instance, Sender},
+};
 
 /// Hands requests on to one service. Cheap to clone; clones share its connections.
 #[derive(Clone)]
@@ -148,74 +62,50 @@ pub struct Forwarder(Arc<Inner>);
 
 struct Inner {
     name: &'static str,
-    address: Address,
-    authorization: Option<HeaderValue>,
-    client: Client<HttpConnector, Full<Bytes>>,
-    circuit: Circuit,
+    instances: Vec<Instance>,
+    /// Who is first for the next request.
+    turn: AtomicUsize,
+    sender: Sender,
     dependency: Dependency,
-    options: Options,
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("no connection")]
-    Connect(#[source] legacy::Error),
-    #[error("the connection broke")]
-    Broken(#[source] legacy::Error),
-    #[error("the answer broke off")]
-    Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("no answer within {0} ms")]
-    Late(u64),
-    #[error("the service takes none of the keys that this process has")]
-    Key,
-    #[error("its circuit opened")]
-    Opened,
+/// Who was asked to answer a request, and is not to be asked again.
+#[derive(Default)]
+struct Asked {
+    /// Until all others were asked too.
+    this_round: Vec<usize>,
+    /// At all.
+    ever: Vec<usize>,
 }
 
-/// A request without its body.
-struct Head {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Head {
-    /// Whether a repeat does no more than the first one.
-    fn is_repeatable(&self) -> bool {
-        self.method.is_safe() || self.headers.contains_key(IDEMPOTENCY_KEY)
+impl Asked {
+    fn has(&self, at: usize) -> bool {
+        self.this_round.contains(&at) || self.ever.contains(&at)
     }
 }
 
 impl Forwarder {
-    /// Hands requests on to the service of this name at this address, with the first of these
-    /// keys. What is found out of it goes to `dependency`.
+    /// Hands requests on to the service of this name at these addresses, a process each, with the
+    /// first of these keys. What is found out of them goes to `dependency`: the service is up while
+    /// one of them is.
     #[must_use]
     pub fn new(
         name: &'static str,
-        address: Address,
+        addresses: &[Address],
         keys: Option<&Keys>,
         dependency: Dependency,
         options: Options,
     ) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let connect_timeout = Duration::from_millis(options.forward_connect_timeout_ms);
-        connector.set_connect_timeout(Some(connect_timeout));
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        metrics::describe(name);
+        let instances = addresses
+            .iter()
+            .map(|address| Instance::new(name, address.clone(), &options))
+            .collect();
         Self(Arc::new(Inner {
             name,
-            address,
-            authorization: keys.and_then(Keys::authorization),
-            client,
-            circuit: Circuit::new(options.circuit_failures),
+            instances,
+            turn: AtomicUsize::new(0),
+            sender: Sender::new(keys, options),
             dependency,
-            options,
         }))
     }
 
@@ -231,36 +121,65 @@ impl Forwarder {
         })
     }
 
-    /// Asks the service how it is, every so often, for as long as this is polled.
+    /// Asks each process of the service how it is, every so often, for as long as this is polled.
     pub async fn watch(&self) {
-        let interval = Duration::from_millis(self.0.options.probe_interval_ms.max(1));
-        loop {
-            self.0.probe().await;
-            tokio::time::sleep(interval).await;
-        }
+        let instances = self.0.instances.iter();
+        join_all(instances.map(|instance| self.0.watch(instance))).await;
     }
 }
 
 impl Inner {
+    async fn watch(&self, instance: &Instance) {
+        let interval = Duration::from_millis(self.sender.options.probe_interval_ms.max(1));
+        loop {
+            instance.probe(&self.sender).await;
+            self.tell();
+            tokio::time::sleep(interval).await;
+        }
+    }
+
     async fn forward(&self, request: Request) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         let context = parts.extensions.get::<RequestContext>().cloned();
         let max_body_bytes = context.as_ref().map(|context| context.limits());
         let body = read(body, max_body_bytes.unwrap_or_default().max_body_bytes).await?;
-        let mut head = self.head(parts, context.as_ref());
+        let head = head(parts, context.as_ref());
         let draining = context.map(|context| context.draining().clone());
-        let draining = draining.unwrap_or_default();
+        self.ask(head, body, &draining.unwrap_or_default()).await
+    }
+
+    /// Asks one after the other until one answers.
+    async fn ask(
+        &self,
+        mut head: Head,
+        body: Bytes,
+        draining: &CancellationToken,
+    ) -> Result<Response, Problem> {
+        let mut asked = Asked::default();
+        let mut turned_down: Option<Answer> = None;
         let mut hurried = false;
-        let mut tries = 0;
+        let (mut rounds, mut is_repeat) = (0, false);
         loop {
-            let Some(opened) = self.circuit.closed() else {
-                return Err(self.unavailable());
+            let Some((at, instance, opened)) = self.next(&asked) else {
+                if let Some(answer) = turned_down {
+                    return Ok(answer.into_response());
+                }
+                rounds += 1;
+                let is_over = rounds >= self.sender.options.forward_max_tries;
+                if is_over || asked.this_round.is_empty() {
+                    return Err(self.unavailable());
+                }
+                tokio::time::sleep(self.sender.options.backoff(rounds)).await;
+                asked.this_round.clear();
+                continue;
             };
+            if is_repeat {
+                metrics::repeated(self.name);
+            }
             let may_hurry = !hurried && head.is_repeatable() && head.headers.contains_key(PREFER);
             let sent = tokio::select! {
                 biased;
-                sent = self.send(&head, body.clone()) => sent,
-                () = opened.cancelled() => Err(Failure::Opened),
+                sent = instance.send(&self.sender, &head, body.clone(), &opened) => sent,
                 () = draining.cancelled(), if may_hurry => {
                     // Who waits is told what there is: the same request, asked without a wait.
                     head.headers.insert(PREFER, HeaderValue::from_static("wait=0"));
@@ -268,142 +187,117 @@ impl Inner {
                     continue;
                 }
             };
-            let failure = match sent {
+            is_repeat = true;
+            match sent {
                 Ok(answer) => {
-                    self.answered();
-                    return Ok(answer);
+                    instance.answered();
+                    if !head.is_repeatable() || !answer.turns_down() {
+                        return Ok(answer.into_response());
+                    }
+                    turned_down = Some(answer);
+                    asked.this_round.push(at);
                 }
-                Err(failure) => failure,
+                Err(failure) => {
+                    instance.failed(&failure);
+                    self.tell();
+                    if !failure.is_untouched() && !head.is_repeatable() {
+                        return Err(self.unavailable());
+                    }
+                    if matches!(failure, Failure::Key) {
+                        asked.ever.push(at);
+                    } else {
+                        asked.this_round.push(at);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Who is to be asked next: in turn, of those whose circuit is closed, first those that say
+    /// that they are ready.
+    fn next(&self, asked: &Asked) -> Option<(usize, &Instance, CancellationToken)> {
+        let count = self.instances.len();
+        let first = self
+            .turn
+            .fetch_add(1, Ordering::Relaxed)
+            .checked_rem(count)?;
+        let mut unready = None;
+        let in_turn = self.instances.iter().enumerate().cycle().skip(first);
+        for (at, instance) in in_turn.take(count) {
+            if asked.has(at) {
+                continue;
+            }
+            let Some(opened) = instance.closed() else {
+                continue;
             };
-            tries += 1;
-            let again = matches!(failure, Failure::Connect(_)) || head.is_repeatable();
-            let is_last = tries >= self.options.forward_max_tries;
-            self.failed(&failure);
-            if !again || is_last || matches!(failure, Failure::Key | Failure::Opened) {
-                return Err(self.unavailable());
+            if instance.is_up() {
+                return Some((at, instance, opened));
             }
-            metrics::repeated(self.name);
-            tokio::time::sleep(self.backoff(tries)).await;
+            unready = unready.or(Some((at, instance, opened)));
         }
+        unready
     }
 
-    /// The request as it goes on.
-    fn head(&self, parts: Parts, context: Option<&RequestContext>) -> Head {
-        let mut headers = passed_on(parts.headers);
-        if let Some(context) = context {
-            for (name, value) in [
-                (CORRELATION_ID, context.request_id()),
-                (TRACEPARENT, context.traceparent()),
-            ] {
-                if let Ok(value) = HeaderValue::from_str(value) {
-                    headers.insert(name, value);
-                }
-            }
-        }
-        let target = parts.uri.into_parts().path_and_query;
-        Head {
-            method: parts.method,
-            uri: self.uri(target),
-            headers: self.with_key(headers),
-        }
-    }
-
-    fn uri(&self, target: Option<PathAndQuery>) -> Uri {
-        let mut parts = axum::http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.address.0.clone());
-        parts.path_and_query = Some(target.unwrap_or_else(|| PathAndQuery::from_static("/")));
-        // With all three there it always has a form.
-        Uri::from_parts(parts).unwrap_or_default()
-    }
-
-    fn with_key(&self, mut headers: HeaderMap) -> HeaderMap {
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
-        headers
-    }
-
-    async fn send(&self, head: &Head, body: Bytes) -> Result<Response, Failure> {
-        let mut request = axum::http::Request::new(Full::new(body));
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = head.uri.clone();
-        *request.headers_mut() = head.headers.clone();
-        let answer = self.client.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                Failure::Connect(error)
-            } else {
-                Failure::Broken(error)
-            }
-        })?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            return Err(Failure::Key);
-        }
-        let (mut parts, body) = answer.into_parts();
-        let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
-        parts.headers = passed_on(parts.headers);
-        // An answer to HEAD says how long that to GET would be.
-        if let Some(length) = length.filter(|_| head.method == Method::HEAD) {
-            parts.headers.insert(header::CONTENT_LENGTH, length);
-        }
-        // Whole, before any of it goes on: one that breaks off can still be asked for again.
-        let body = Limited::new(body, self.options.forward_max_answer_bytes);
-        let body = body.collect().await.map_err(Failure::Answer)?.to_bytes();
-        Ok(Response::from_parts(parts, Body::from(body)))
-    }
-
-    async fn probe(&self) {
-        let head = Head {
-            method: Method::GET,
-            uri: self.uri(Some(PathAndQuery::from_static("/readyz"))),
-            headers: self.with_key(HeaderMap::new()),
-        };
-        let timeout_ms = self.options.probe_timeout_ms;
-        let asked = tokio::time::timeout(
-            Duration::from_millis(timeout_ms),
-            self.send(&head, Bytes::new()),
-        );
-        match asked.await.unwrap_or(Err(Failure::Late(timeout_ms))) {
-            Ok(answer) => {
-                self.answered();
-                self.dependency.set(health(answer).await);
-            }
-            Err(failure) => {
-                self.failed(&failure);
-                self.dependency.down(with_sources(&failure));
-            }
-        }
-    }
-
-    fn answered(&self) {
-        if self.circuit.succeeded() {
-            tracing::info!(service = self.name, "the service answers again");
-        }
-        metrics::answers(self.name, true);
-    }
-
-    fn failed(&self, failure: &Failure) {
-        let why = with_sources(failure);
-        tracing::debug!(service = self.name, why, "the service did not answer");
-        if matches!(failure, Failure::Key) {
-            tracing::error!(service = self.name, "{failure}");
-        }
-        if self.circuit.failed() {
-            tracing::warn!(service = self.name, why, "the service does not answer");
-            self.dependency.down(why);
-            metrics::answers(self.name, false);
-        }
+    /// Says how the service is.
+    fn tell(&self) {
+        let healths: Vec<_> = self
+            .instances
+            .iter()
+            .map(|instance| (instance.address(), instance.health()))
+            .collect();
+        self.dependency.set(of_all(&healths));
     }
 
     fn unavailable(&self) -> Problem {
         let detail = format!("the service {} does not answer", self.name);
         Problem::new(errors::DEPENDENCY_UNAVAILABLE).detail(detail)
     }
+}
 
-    fn backoff(&self, tries: u32) -> Duration {
-        let factor = 1_u64.checked_shl(tries.saturating_sub(1));
-        let first = self.options.forward_first_backoff_ms;
-        Duration::from_millis(first.saturating_mul(factor.unwrap_or(u64::MAX)))
+/// The request as it goes on.
+fn head(parts: Parts, context: Option<&RequestContext>) -> Head {
+    let mut headers = passed_on(parts.headers);
+    if let Some(context) = context {
+        for (name, value) in [
+            (CORRELATION_ID, context.request_id()),
+            (TRACEPARENT, context.traceparent()),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    let target = parts.uri.into_parts().path_and_query;
+    Head {
+        method: parts.method,
+        target: target.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        headers,
+    }
+}
+
+/// How a service is whose processes are so: up while one of them is.
+fn of_all(healths: &[(&Address, Health)]) -> Health {
+    if let [(_, health)] = healths {
+        return health.clone();
+    }
+    let lacking = || -> String {
+        let told = healths.iter().filter_map(|(address, health)| match health {
+            Health::Up => None,
+            Health::Degraded(why) | Health::Starting(why) | Health::Down(why) => {
+                Some(format!("{address}: {why}"))
+            }
+        });
+        told.collect::<Vec<_>>().join("; ")
+    };
+    let any = |is: fn(&Health) -> bool| healths.iter().any(|(_, health)| is(health));
+    if healths.iter().all(|(_, health)| *health == Health::Up) {
+        Health::Up
+    } else if any(|health| matches!(health, Health::Up | Health::Degraded(_))) {
+        Health::Degraded(lacking())
+    } else if any(|health| matches!(health, Health::Starting(_))) {
+        Health::Starting(lacking())
+    } else {
+        Health::Down(lacking())
     }
 }
 
@@ -419,120 +313,25 @@ async fn read(body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
     }
 }
 
-/// Without what concerns this connection only.
-fn passed_on(mut headers: HeaderMap) -> HeaderMap {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&NOT_PASSED_ON) {
-        headers.remove(name);
-    }
-    headers
-}
-
-/// What `/readyz` of a service says, as far as it is of use here.
-#[derive(Deserialize)]
-struct Readiness {
-    dependencies: Vec<Needed>,
-}
-
-#[derive(Deserialize)]
-struct Needed {
-    name: String,
-    status: String,
-    #[serde(default)]
-    detail: Option<String>,
-}
-
-/// How a service is that answers `/readyz`.
-async fn health(answer: Response) -> Health {
-    let (is_ready, status) = (answer.status().is_success(), answer.status());
-    let body = answer.into_body().collect().await;
-    let said = body
-        .ok()
-        .and_then(|body| serde_json::from_slice::<Readiness>(&body.to_bytes()).ok());
-    let Some(said) = said else {
-        return Health::Down(format!("its /readyz answers {status}"));
-    };
-    let lacking: Vec<String> = said
-        .dependencies
-        .into_iter()
-        .filter(|needed| needed.status != "up")
-        .map(
-            |Needed {
-                 name,
-                 status,
-                 detail,
-             }| {
-                let detail = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
-                format!("{name} is {status}{detail}")
-            },
-        )
-        .collect();
-    match (is_ready, lacking.is_empty()) {
-        (true, true) => Health::Up,
-        (true, false) => Health::Degraded(lacking.join(", ")),
-        (false, _) => Health::Starting(lacking.join(", ")),
-    }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_address_is_one() {
-        let address: Address = "http://orders:7183".parse().unwrap();
-        assert_eq!(address.to_string(), "http://orders:7183");
-        assert!("http://127.0.0.1:7183/".parse::<Address>().is_ok());
-        assert!("http://[::1]:7183".parse::<Address>().is_ok());
-        for wrong in [
-            "",
-            "orders:7183",
-            "https://orders:7183",
-            "http://orders",
-            "http://orders:7183/v1",
-            "http://orders:7183?x",
-            "http://key@orders:7183",
-        ] {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn what_concerns_one_connection_is_not_passed_on() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, x-private"),
-            ("x-private", "1"),
-            ("keep-alive", "timeout=5"),
-            ("transfer-encoding", "chunked"),
-            ("host", "localhost"),
-            ("authorization", "Bearer of-the-client"),
-            ("origin", "http://localhost"),
-            ("prefer", "wait=3"),
-            ("if-match", "\"3\""),
-        ] {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        let passed = passed_on(headers);
-        let mut names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["if-match", "prefer"]);
+    fn a_service_is_up_while_one_of_its_processes_is() {
+        let [one, other] = ["http://a:1", "http://b:2"].map(|text| text.parse().unwrap());
+        let of = |first: &Health, second: &Health| {
+            of_all(&[(&one, first.clone()), (&other, second.clone())])
+        };
+        let down = Health::Down("gone".to_owned());
+        let starting = Health::Starting("kafka is starting".to_owned());
+        assert_eq!(of(&Health::Up, &Health::Up), Health::Up);
+        let degraded = Health::Degraded("http://b:2: gone".to_owned());
+        assert_eq!(of(&Health::Up, &down), degraded);
+        let none = "http://a:1: kafka is starting; http://b:2: gone".to_owned();
+        assert_eq!(of(&starting, &down), Health::Starting(none));
+        let none = "http://a:1: gone; http://b:2: gone".to_owned();
+        assert_eq!(of(&down, &down), Health::Down(none));
+        assert_eq!(of_all(&[(&one, down.clone())]), down);
     }
 }

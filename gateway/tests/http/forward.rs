@@ -1,11 +1,16 @@
 //! Services behind the gateway, each a server of its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
     time::timeout,
 };
 
@@ -213,4 +218,181 @@ async fn who_waits_for_a_service_that_freezes_is_let_go() {
     let front = World::front_with(address, Some(KEY), hasty).await;
     let answer = front.get("/probe/context").await;
     answer.problem("dependency-unavailable");
+}
+
+/// A process of a service that gives each request the same answer, and says that it is ready.
+struct Stub {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    _serving: JoinSet<()>,
+}
+
+impl Stub {
+    /// `answer` is a status and a body; none breaks the connection instead.
+    async fn start(answer: Option<(&'static str, &'static str)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let (heard, mut serving) = (Arc::clone(&asked), JoinSet::new());
+        serving.spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut stream).await;
+                let answer = if request.contains("/readyz") {
+                    Some(READY)
+                } else {
+                    heard.lock().unwrap().push(request);
+                    answer
+                };
+                if let Some((status, body)) = answer {
+                    let length = body.len();
+                    let kind = "application/problem+json";
+                    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}");
+                    let head = format!("{head}\r\ncontent-length: {length}\r\n");
+                    let answer = format!("{head}connection: close\r\n\r\n{body}");
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        Self {
+            address,
+            asked,
+            _serving: serving,
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+const READY: (&str, &str) = ("200 OK", r#"{"dependencies":[]}"#);
+const ANSWER: (&str, &str) = ("200 OK", "{}");
+/// What a process says that has not come to its engines.
+const AWAY: (&str, &str) = (
+    "503 Service Unavailable",
+    r#"{"code":"dependency-unavailable","detail":"not here, either"}"#,
+);
+/// What it says that did what it could.
+const BEHIND: (&str, &str) = ("503 Service Unavailable", r#"{"code":"view-behind"}"#);
+
+#[tokio::test]
+async fn the_processes_of_a_service_are_asked_in_turn() {
+    let [one, other] = [
+        Stub::start(Some(ANSWER)).await,
+        Stub::start(Some(ANSWER)).await,
+    ];
+    let front = World::front_of(&[one.address, other.address], Some(KEY), |_| {}).await;
+    until_service_is(&front, "up").await;
+    for _ in 0..10 {
+        assert_eq!(front.get("/probe/context").await.status, 200);
+    }
+    assert_eq!((one.asked(), other.asked()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_process_that_is_away_leaves_its_requests_to_the_other() {
+    let service = World::service(KEY, None).await;
+    let other = World::service(KEY, None).await;
+    let front = World::front_of(&[service.address, other.address], Some(KEY), |_| {}).await;
+    until_service_is(&front, "up").await;
+    let port = service.address.port();
+    service.shutdown.cancel();
+    assert!(service.ended().await);
+    // At once: before anybody has noticed, and afterwards.
+    for _ in 0..20 {
+        assert_eq!(front.post("/probe/orders", ORDER).await.status, 201);
+    }
+    let degraded = until_service_is(&front, "degraded").await;
+    let detail = degraded["detail"].as_str().unwrap();
+    assert!(
+        detail.contains(&format!("127.0.0.1:{port}: no connection")),
+        "{detail}"
+    );
+    other.shutdown.cancel();
+    assert!(other.ended().await);
+    until_service_is(&front, "down").await;
+    front
+        .get("/probe/context")
+        .await
+        .problem("dependency-unavailable");
+}
+
+#[tokio::test]
+async fn a_request_that_broke_off_goes_to_the_other_process_under_the_same_key() {
+    let [breaks, answers] = [Stub::start(None).await, Stub::start(Some(ANSWER)).await];
+    let addresses = [breaks.address, answers.address];
+    // Only its requests tell: its probes succeed.
+    let front = World::front_of(&addresses, Some(KEY), |_| {}).await;
+    until_service_is(&front, "up").await;
+    for _ in 0..2 {
+        assert_eq!(front.post("/probe/orders", ORDER).await.status, 200);
+    }
+    let key = |request: &String| {
+        let mut lines = request.lines();
+        let line = lines.find_map(|line| line.strip_prefix("idempotency-key: "));
+        line.unwrap().to_owned()
+    };
+    let keys = |stub: &Stub| {
+        stub.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(key)
+            .collect::<Vec<_>>()
+    };
+    let (broken, answered) = (keys(&breaks), keys(&answers));
+    assert_eq!(answered.len(), 2);
+    assert!(!broken.is_empty());
+    assert!(
+        broken.iter().all(|key| answered.contains(key)),
+        "{broken:?}, {answered:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_do_it_now_leaves_it_to_the_other() {
+    let [away, answers] = [
+        Stub::start(Some(AWAY)).await,
+        Stub::start(Some(ANSWER)).await,
+    ];
+    let front = World::front_of(&[away.address, answers.address], Some(KEY), |_| {}).await;
+    until_service_is(&front, "up").await;
+    for _ in 0..6 {
+        assert_eq!(front.get("/probe/context").await.status, 200);
+    }
+    assert!(away.asked() > 0);
+    assert_eq!(answers.asked(), 6);
+
+    // Where none can, the client is told what the last one said.
+    let front = World::front_of(&[away.address, away.address], Some(KEY), |_| {}).await;
+    let answer = front.get("/probe/context").await;
+    let problem = answer.json();
+    assert_eq!(
+        (answer.status, &problem["detail"]),
+        (503, &"not here, either".into())
+    );
+
+    // What another one would not do better is not asked again.
+    let [behind, other] = [
+        Stub::start(Some(BEHIND)).await,
+        Stub::start(Some(BEHIND)).await,
+    ];
+    let front = World::front_of(&[behind.address, other.address], Some(KEY), |_| {}).await;
+    assert_eq!(front.get("/probe/context").await.status, 503);
+    assert_eq!(behind.asked() + other.asked(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_process_that_freezes_is_served_by_the_other() {
+    // It takes connections and never says anything.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let frozen = listener.local_addr().unwrap();
+    let answers = Stub::start(Some(ANSWER)).await;
+    let hasty = |options: &mut recourse_gateway::forward::Options| options.probe_timeout_ms = 50;
+    let front = World::front_of(&[frozen, answers.address], Some(KEY), hasty).await;
+    // The first goes to the frozen one, or its circuit is open by now.
+    for _ in 0..2 {
+        assert_eq!(front.get("/probe/context").await.status, 200);
+    }
 }

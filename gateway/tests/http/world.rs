@@ -81,25 +81,30 @@ impl World {
         keys: Option<&str>,
         change: impl FnOnce(&mut forward::Options),
     ) -> Self {
+        Self::front_of(&[service], keys, change).await
+    }
+
+    /// The same, where the service has several processes.
+    pub(crate) async fn front_of(
+        services: &[SocketAddr],
+        keys: Option<&str>,
+        change: impl FnOnce(&mut forward::Options),
+    ) -> Self {
         let mut options = forward::Options {
             probe_interval_ms: 10,
             ..forward::Options::default()
         };
         change(&mut options);
         let keys = keys.map(|keys| Keys::parse(keys).unwrap());
-        let service = format!("http://127.0.0.1:{}", service.port());
-        Self::behind(
-            |_| {},
-            None,
-            Some((service.parse().unwrap(), keys, options)),
-        )
-        .await
+        let url = |service: &SocketAddr| format!("http://127.0.0.1:{}", service.port());
+        let urls = services.iter().map(|service| url(service).parse().unwrap());
+        Self::behind(|_| {}, None, Some((urls.collect(), keys, options))).await
     }
 
     async fn behind(
         change: impl FnOnce(&mut Options),
         keys: Option<Keys>,
-        service: Option<(forward::Address, Option<Keys>, forward::Options)>,
+        service: Option<(Vec<forward::Address>, Option<Keys>, forward::Options)>,
     ) -> Self {
         let store = memory::Store::with_manual_sync(LOG);
         let registry = Registry::new();
@@ -118,9 +123,10 @@ impl World {
         change(&mut options);
         let mut server = JoinSet::new();
         let mut routes = routes(probe.clone());
-        if let Some((address, keys, options)) = service {
+        if let Some((addresses, keys, options)) = service {
             let dependency = registry.dependency("probes", Need::Some);
-            let forwarder = Forwarder::new("probes", address, keys.as_ref(), dependency, options);
+            let forwarder =
+                Forwarder::new("probes", &addresses, keys.as_ref(), dependency, options);
             routes = forwarder.routes(routes);
             server.spawn(async move {
                 forwarder.watch().await;
