@@ -19,6 +19,8 @@ pub mod embedded;
 #[cfg(feature = "testing")]
 pub mod faulty;
 #[cfg(feature = "kafka")]
+mod hash;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 mod port;
 

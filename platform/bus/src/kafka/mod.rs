@@ -19,7 +19,6 @@ mod chain;
 mod client;
 mod commands;
 mod events;
-mod hash;
 mod membership;
 mod reader;
 mod record;
@@ -38,11 +37,11 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     client::{Client, Error, Logged},
-    hash::{hash, partition},
     record::{Body, Encoded, HEADERS, Record, Unreadable},
     state::{Keyed, State},
     topics::{Generation, Topics},
 };
+pub use crate::hash::{hash, partition};
 use crate::{BusError, Consumer, Delivery};
 
 /// How Kafka is reached and used.
