@@ -2,6 +2,7 @@
 
 mod outline;
 mod returns;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use recourse_domain::{
     order::{self, Line, Reason},
     payment,
 };
-use recourse_event_store::{Filter, LogId, Position, RecordedEvent};
+use recourse_event_store::{Filter, LogId, RecordedEvent};
 use recourse_saga::saga_id;
 use recourse_service::{
     Problem,
@@ -36,6 +37,7 @@ use uuid::Uuid;
 use self::{
     outline::Outline,
     returns::{Return, ShownLine},
+    timeline::Happened,
 };
 use crate::{
     events,
@@ -147,14 +149,6 @@ enum PaymentStatus {
     Unknown,
 }
 
-/// Something that happened, as it is kept. In an array: there are many in each row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Happened(
-    #[serde(with = "chrono::serde::ts_microseconds")] DateTime<Utc>,
-    Arc<str>,
-    Position,
-);
-
 /// Something that happened, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "TimelineEntry")]
@@ -171,10 +165,10 @@ struct Entry {
 impl Row {
     fn show(self, log: LogId) -> Shown {
         let timeline = self.timeline.into_iter();
-        let timeline = timeline.map(|Happened(at, event_type, position)| Entry {
-            at,
-            event_type,
-            position: position::write(position, log),
+        let timeline = timeline.map(|happened| Entry {
+            at: happened.at,
+            event_type: happened.event_type,
+            position: position::write(happened.position, log),
         });
         Shown {
             order_id: self.order_id,
@@ -300,8 +294,11 @@ impl Row {
         if self.timeline.len() >= MAX_TIMELINE_ENTRIES {
             self.timeline.remove(1);
         }
-        let event_type = Arc::clone(&event.event.event_type);
-        self.timeline.push(Happened(at, event_type, event.position));
+        self.timeline.push(Happened {
+            at,
+            event_type: Arc::clone(&event.event.event_type),
+            position: event.position,
+        });
     }
 }
 
@@ -311,7 +308,7 @@ pub struct Orders;
 
 impl Projection for Orders {
     const NAME: &'static str = "orders";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const INDEXES: &'static [Index] = &[
         Index {
             path: "placed_at",

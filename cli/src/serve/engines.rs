@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
 //! | `Bus` | Kafka, filled by the relay; without it the event store's own tail |
-//! | `Documents` | MongoDB for sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
+//! | `Documents` | MongoDB for orders, sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
 //! | `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
 //!
 //! A service connects only to what it needs, in any order, and waits for what is not there.
@@ -20,7 +20,7 @@ use recourse_bus::{Bus, Checkpoints, embedded, kafka};
 use recourse_esdb::client;
 use recourse_event_store::{EventStore, LogId, StoreError};
 use recourse_payments::Provider;
-use recourse_projection_services::sagas::Sagas;
+use recourse_projection_services::{orders::Orders, sagas::Sagas};
 use recourse_service::{
     Clock, Ids,
     readiness::{Dependency, Health, Need},
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     kafka_names: KafkaNames,
     #[command(flatten)]
     postgres: PostgresOptions,
-    /// MongoDB: the view of sagas, and the sagas in flight. Without it they are in
+    /// MongoDB: the views of orders and of sagas, and the sagas in flight. Without it they are in
     /// PostgreSQL too; a process that reads them is told the same as the one that writes them.
     #[arg(long = "mongodb", value_name = "URL")]
     mongodb_url: Option<mongodb::Address>,
@@ -261,10 +261,13 @@ impl Options {
     }
 }
 
-/// The collections that belong to MongoDB, where there is one. Orders are not among them: their
-/// rows have arrays in arrays, which `FerretDB` does not take.
-fn of_mongodb() -> [Collection; 2] {
-    [Sagas::collection(), recourse_saga_orchestrator::IN_FLIGHT]
+/// The collections that belong to MongoDB, where there is one.
+fn of_mongodb() -> [Collection; 3] {
+    [
+        Orders::collection(),
+        Sagas::collection(),
+        recourse_saga_orchestrator::IN_FLIGHT,
+    ]
 }
 
 /// Connects to the collections that belong there.

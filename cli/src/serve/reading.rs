@@ -24,7 +24,7 @@ pub(crate) struct Engines {
     /// PostgreSQL, with the views.
     #[arg(long, value_name = "URL", requires = "event_store")]
     postgres: Option<postgres::Address>,
-    /// MongoDB, where the view of sagas is there.
+    /// MongoDB, where the views of orders and sagas are there.
     #[arg(long, value_name = "URL", requires = "event_store")]
     mongodb: Option<mongodb::Address>,
 }
@@ -45,7 +45,7 @@ impl Engines {
         let in_mongodb = match &self.mongodb {
             Some(address) => {
                 let connected = connect_mongodb(address).await;
-                Some(connected.context("cannot open the view of sagas")?)
+                Some(connected.context("cannot open the views of orders and sagas")?)
             }
             None => None,
         };
