@@ -1,5 +1,5 @@
 //! The gateway and the services as they are apart, over sockets, on engines in memory that they
-//! share. Real processes on real engines: `cli/tests/distributed.rs`.
+//! share. Real processes on real engines: `cli/tests/distributed`.
 
 use std::{
     net::SocketAddr,
