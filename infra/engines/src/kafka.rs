@@ -7,11 +7,13 @@ use crate::{
     engine::{Start, free_port, prepare},
 };
 
-pub(crate) fn start(programs: &Path) -> Result<Engine, Error> {
+/// `advertised` is the port that clients are told to come to, where it is not its own.
+pub(crate) fn start(programs: &Path, advertised: Option<u16>) -> Result<Engine, Error> {
     let folder = tempfile::Builder::new()
         .prefix("recourse-kafka-")
         .tempdir()?;
     let (port, controller) = (free_port()?, free_port()?);
+    let advertised = advertised.unwrap_or(port);
     let properties = folder.path().join("server.properties");
     fs::write(
         &properties,
@@ -20,7 +22,7 @@ pub(crate) fn start(programs: &Path) -> Result<Engine, Error> {
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}\n\
              controller.listener.names=CONTROLLER\n\
              log.dirs={}\n\
              auto.create.topics.enable=false\n\

@@ -7,6 +7,8 @@
 //!                                             folder of its own, gone with the test process
 //! ```
 //!
+//! A [`Proxy`] is a wire before any of them: cut, stalled, slowed, or cut in the middle of a message.
+//!
 //! An [`Engine`] can be killed, restarted and stopped for a while, as machines do it. Where its
 //! programs are not to be had the test is skipped, loudly; in CI nothing is skipped.
 
@@ -15,8 +17,10 @@ mod ferretdb;
 mod kafka;
 mod postgres;
 mod programs;
+mod proxy;
 
 pub use engine::{Engine, Error};
+pub use proxy::{Proxy, Wire};
 
 /// A broker of Apache Kafka, one node, which creates no topic by itself. Its
 /// [`Engine::address`] is a bootstrap server.
@@ -25,7 +29,18 @@ pub use engine::{Engine, Error};
 /// In CI where there are no programs for it, anywhere where it does not start.
 #[must_use]
 pub fn kafka() -> Option<Engine> {
-    programs::start("kafka", kafka::start)
+    programs::start("kafka", |programs| kafka::start(programs, None))
+}
+
+/// As [`kafka`], behind this proxy: clients that come through it stay behind it. Its
+/// [`Engine::address`] is its own all the same.
+///
+/// # Panics
+/// As [`kafka`].
+#[must_use]
+pub fn kafka_behind(proxy: &Proxy) -> Option<Engine> {
+    let advertised = proxy.address().port();
+    programs::start("kafka", |programs| kafka::start(programs, Some(advertised)))
 }
 
 /// A server of MongoDB's protocol: `FerretDB` on `SQLite`. Its [`Engine::address`] is a URL
