@@ -57,10 +57,12 @@ async function go() {
     connected: (state) => signal.aborted || connected(state),
     /** Something to end when the page is left. */
     until: (end) => signal.addEventListener('abort', end),
-    /** Calls it now and then, while the page is shown and seen. */
+    /** Calls it now and then, while the page is shown and seen, until what this gives is called. */
     every: (ms, work) => {
       const timer = setInterval(() => document.hidden || work(), ms);
-      signal.addEventListener('abort', () => clearInterval(timer));
+      const stop = () => clearInterval(timer);
+      signal.addEventListener('abort', stop);
+      return stop;
     },
   };
   try {

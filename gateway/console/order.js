@@ -37,26 +37,39 @@ export async function show(page, visit) {
       if (error.name !== 'AbortError') fill(place, trouble(error));
     }
   };
-  const rest = () =>
+  const rest = (shown) =>
     Promise.all([
-      asked(payment, async () => paid((await get(paths.payment, { id: order.payment.payment_id }, {}, visit)).body)),
+      asked(payment, async () => {
+        if (!shown.payment) return el('p', { class: 'empty' }, 'No payment was begun.');
+        return paid((await get(paths.payment, { id: shown.payment.payment_id }, {}, visit)).body);
+      }),
       asked(why, async () => tell((await get(paths.orderWhy, { id }, {}, visit)).body)),
     ]);
-  await rest();
+  await rest(order);
+  if (isSettled(order)) return;
   // An order that is under way is looked at again; its saga's page is live.
   let seen = JSON.stringify(order);
-  visit.every(2000, async () => {
+  const stop = visit.every(2000, async () => {
     try {
       const { body } = await get(paths.order, { id }, {}, visit);
       visit.connected('live');
       if (JSON.stringify(body) === seen) return;
       seen = JSON.stringify(body);
       draw(body);
-      await rest();
+      await rest(body);
+      if (!isSettled(body)) return;
+      stop();
+      visit.connected('ended');
     } catch (error) {
       if (error.name !== 'AbortError') visit.connected('lost');
     }
   });
+}
+
+/** Whether nothing happens to it by itself any more: its saga has ended, and each of its returns. */
+function isSettled({ saga, returns = [] }) {
+  const isEnded = ({ status }) => ['withdrawn', 'rejected', 'closed'].includes(status);
+  return ['completed', 'compensated'].includes(saga?.status) && returns.every(isEnded);
 }
 
 function heading(order) {

@@ -40,7 +40,11 @@ export async function show(page, visit) {
 async function follow(places, visit) {
   const tally = new Tally();
   let position = null;
-  for (const status of OPEN) position = (await listAll(tally, status, visit.signal)) ?? position;
+  // From the first of all listings on: what moves while the others are read is told then.
+  for (const status of OPEN) {
+    const first = await listAll(tally, status, visit.signal);
+    position ??= first;
+  }
   // What has settled before gives the rate a past.
   for (const status of ['completed', 'compensated']) {
     const { body } = await get(paths.sagas, {}, { status, limit: 200 }, visit);
