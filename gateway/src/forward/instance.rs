@@ -215,10 +215,13 @@ impl Instance {
 
     /// Asks it how it is.
     pub(super) async fn probe(&self, sender: &Sender) {
+        let mut headers = HeaderMap::new();
+        // Without a key too it is told whether that would do: an empty one is none.
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer"));
         let head = Head {
             method: Method::GET,
             target: PathAndQuery::from_static("/readyz"),
-            headers: HeaderMap::new(),
+            headers,
         };
         let timeout_ms = sender.options.probe_timeout_ms;
         let asked = tokio::time::timeout(
@@ -249,7 +252,8 @@ impl Instance {
         let (service, address) = (self.service, &self.address);
         let why = with_sources(failure);
         tracing::debug!(service, %address, why, "the service did not answer");
-        if matches!(failure, Failure::Key) {
+        // Each probe meets it again.
+        if matches!(failure, Failure::Key) && self.health() != Health::Down(why.clone()) {
             tracing::error!(service, %address, "{failure}");
         }
         if self.circuit.failed() {

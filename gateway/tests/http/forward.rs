@@ -104,6 +104,9 @@ async fn a_service_is_used_with_a_key_only() {
     assert_eq!(service.get("/nowhere").await.status, 401);
     for open in ["/healthz", "/readyz"] {
         assert_eq!(service.get(open).await.status, 200);
+        let wrong = format!("GET {open}\r\nAuthorization: Bearer {KEY}-not");
+        let answer = service.send(&wrong, "").await;
+        answer.problem("service-key-required");
     }
     let keyed = format!("GET /probe/context\r\nAuthorization: Bearer {KEY}");
     // A name that nobody allowed: who has the key is no web page.
@@ -115,6 +118,13 @@ async fn a_service_is_used_with_a_key_only() {
         let answer = front.get("/probe/context").await;
         assert_eq!(answer.status, 503);
         answer.problem("dependency-unavailable");
+        let down = until_service_is(&front, "down").await;
+        assert!(
+            down["detail"]
+                .as_str()
+                .unwrap()
+                .contains("none of the keys")
+        );
     }
     let front = World::front(service.address, Some(KEY)).await;
     assert_eq!(front.get("/probe/context").await.status, 200);
