@@ -4,9 +4,10 @@
 #   infra/engines/prepare.sh [kafka] [ferretdb] [postgres]      (nothing named: all of them)
 #
 # Kafka comes from Maven Central (needs Java 17 and Maven), FerretDB, which speaks MongoDB's
-# protocol, from the Go module proxy (needs Go), PostgreSQL from Debian's packages where it is not
-# installed yet (needs root). They go into $RECOURSE_ENGINES, else recourse/engines in the user's
-# cache folder. Exits with 1 where one of them cannot be had, and says why.
+# protocol, from the Go module proxy (needs Go). PostgreSQL is that of the system: where it is not
+# installed, in CI it comes from Debian's packages (needs root), elsewhere it is said what to install.
+# They go into $RECOURSE_ENGINES, else recourse/engines in the user's cache folder. Exits with 1 where
+# one of them cannot be had, and says why.
 # Engines are called by their names.
 # shellcheck disable=SC2317
 set -uo pipefail
@@ -66,6 +67,11 @@ postgres() {
     local initdb
     initdb=$(find_initdb)
     if [ -z "$initdb" ]; then
+        # Nobody else's system is changed unasked.
+        [ -n "${CI:-}" ] || {
+            printf 'postgres: is not installed. On Debian and Ubuntu: apt-get install postgresql\n' >&2
+            return 1
+        }
         needs postgres apt-get || return 1
         export DEBIAN_FRONTEND=noninteractive
         { apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql; } >/dev/null || return 1
