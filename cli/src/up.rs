@@ -284,6 +284,7 @@ async fn engines(
         bus: Some(Arc::new(bus)),
         documents: Some(Arc::new(views)),
         books: Some(Arc::new(books)),
+        turns: None,
         checkpoints: Some(state.clone()),
         snapshots: Some(state),
         provider: Some(Arc::new(options.behaviour.provider())),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use recourse_bus::Turns;
 use recourse_cqrs::{
     Clock as Now, Repository, RepositoryOptions, Worker, WorkerError, WorkerOptions,
 };
@@ -171,6 +172,16 @@ impl Projections {
             worker,
             follower,
         })
+    }
+
+    /// The same, where other processes have these views too: each is filled by one at a time, which
+    /// saves them work, and is asked of all.
+    #[must_use]
+    pub fn sharing(mut self, turns: &Arc<dyn Turns>) -> Self {
+        for keeper in &mut self.keepers {
+            keeper.shares(Arc::clone(turns));
+        }
+        self
     }
 
     /// The addresses of all views.

@@ -5,7 +5,7 @@
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
 //! | `Bus` | Kafka, filled by the relay; without it the event store's own tail |
 //! | `Documents` | MongoDB for orders, sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
-//! | `Books`, `Checkpoints`, `Snapshots` | PostgreSQL |
+//! | `Books`, `Checkpoints`, `Snapshots`, `Turns` | PostgreSQL |
 //!
 //! A service connects only to what it needs, in any order, and waits for what is not there.
 
@@ -16,7 +16,7 @@ use std::{
 
 use clap::Args;
 use futures::future::{BoxFuture, join_all};
-use recourse_bus::{Bus, Checkpoints, embedded, kafka};
+use recourse_bus::{Bus, Checkpoints, Turns, embedded, kafka};
 use recourse_esdb::client;
 use recourse_event_store::{EventStore, LogId, StoreError};
 use recourse_payments::Provider;
@@ -100,6 +100,10 @@ impl PostgresOptions {
     fn options(&self) -> postgres::Options {
         postgres::Options::new(self.postgres_url.clone())
     }
+
+    fn turns(&self) -> Arc<dyn Turns> {
+        Arc::new(postgres::Locks::new(self.options()))
+    }
 }
 
 /// What a service needs besides the event store.
@@ -109,6 +113,8 @@ struct Needs {
     documents: bool,
     books: bool,
     state: bool,
+    /// Other processes have the same service, and some of it is done by one at a time.
+    turns: bool,
 }
 
 impl Needs {
@@ -118,13 +124,20 @@ impl Needs {
             documents: false,
             books: false,
             state: false,
+            turns: false,
         };
         match service {
             Service::Catalog => none,
             Service::Orders => Self { bus: true, ..none },
-            Service::Inventory | Service::Payments => Self {
+            Service::Inventory => Self {
                 bus: true,
                 state: true,
+                ..none
+            },
+            Service::Payments => Self {
+                bus: true,
+                state: true,
+                turns: true,
                 ..none
             },
             Service::Orchestrator => Self {
@@ -135,6 +148,7 @@ impl Needs {
             Service::Projections => Self {
                 documents: true,
                 books: true,
+                turns: true,
                 ..none
             },
         }
@@ -222,6 +236,7 @@ impl Options {
                 .documents
                 .map(|others| routed(others, in_mongodb.as_ref())),
             books: databases.books,
+            turns: needs.turns.then(|| self.postgres.turns()),
             checkpoints: databases.state.clone().map(|state| state as _),
             snapshots: databases.state.map(|state| state as _),
             provider: Some(provider),

@@ -248,6 +248,7 @@ impl World {
             bus: Some(Arc::new(bus)),
             documents: Some(self.documents.clone()),
             books: Some(self.books.clone()),
+            turns: None,
             checkpoints: Some(Arc::new(self.checkpoints.clone())),
             snapshots: Some(Arc::new(self.snapshots.clone())),
             provider: Some(self.provider.clone()),

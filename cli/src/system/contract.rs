@@ -39,6 +39,7 @@ pub fn empty() -> Engines {
         bus: Some(Arc::new(bus)),
         documents: Some(Arc::new(views::Documents::default())),
         books: Some(Arc::new(views::Books::default())),
+        turns: None,
         checkpoints: Some(checkpoints),
         snapshots: Some(Arc::new(MemorySnapshots::default())),
         provider: Some(Arc::new(Simulator::new(simulator::Options::default()))),

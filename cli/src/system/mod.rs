@@ -17,7 +17,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use recourse_bus::{Bus, Checkpoints};
+use recourse_bus::{Bus, Checkpoints, Turns};
 use recourse_cqrs::{Snapshots, WorkerOptions};
 use recourse_event_store::{EventStore, Position, RecordedEvent};
 use recourse_gateway::{Gateway, Log, watch};
@@ -112,6 +112,9 @@ pub struct Engines {
     pub documents: Option<Arc<dyn Documents>>,
     /// Holds the ledger.
     pub books: Option<Arc<dyn Books>>,
+    /// Says whose turn it is, where other processes have the same services; none where there are no
+    /// others.
+    pub turns: Option<Arc<dyn Turns>>,
     /// Holds how far consumers have come.
     pub checkpoints: Option<Arc<dyn Checkpoints>>,
     /// Holds the snapshots of long streams.

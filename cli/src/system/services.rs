@@ -104,6 +104,10 @@ impl<'a> Composing<'a> {
             self.options.worker.clone(),
             self.options.payments.clone(),
         );
+        let service = match &self.engines.turns {
+            Some(turns) => service.sharing(Arc::clone(turns)),
+            None => service,
+        };
         Ok(Part {
             service: Service::Payments,
             // A payment is asked for where the views are.
@@ -130,6 +134,10 @@ impl<'a> Composing<'a> {
             &self.options.projections,
         )
         .await?;
+        let service = match &self.engines.turns {
+            Some(turns) => service.sharing(turns),
+            None => service,
+        };
         service.register(self.readiness);
         Ok(Part {
             service: Service::Projections,

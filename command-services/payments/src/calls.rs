@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use recourse_aggregates::Payment;
-use recourse_bus::{BusError, Checkpoint, Checkpoints, Json};
+use recourse_bus::{BusError, Checkpoint, Checkpoints, Json, Turns};
 use recourse_cqrs::{Clock, Effect, Error as CommandError, Handle, Internal, Origin, SendError};
 use recourse_domain::payment::{self, Command, Outcome, ProviderCall, RecordOutcome};
 use recourse_event_store::{
@@ -24,7 +24,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Error, Options, Provider};
+use crate::{Error, Options, Provider, shift::Shift};
 
 /// The name of the checkpoint.
 const NAME: &str = "payments-open-intents";
@@ -85,6 +85,7 @@ pub(crate) struct Calls {
     open: BTreeSet<StreamName>,
     considered: Position,
     save_at: Option<Instant>,
+    shift: Shift,
 }
 
 impl Calls {
@@ -103,28 +104,60 @@ impl Calls {
             open: BTreeSet::new(),
             considered: Position::START,
             save_at: None,
+            shift: Shift::default(),
         }
     }
 
-    /// Resumes what is open and goes on with what comes, until `shutdown`.
+    /// The same, where other processes call too: one at a time.
+    pub(crate) fn sharing(mut self, turns: Arc<dyn Turns>) -> Self {
+        self.shift = Shift::new(turns);
+        self
+    }
+
+    /// Calls whenever it is for this process to call, until `shutdown`.
     pub(crate) async fn run(&mut self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut is_resumed = false;
+        let mut shift = std::mem::take(&mut self.shift);
         let work = async {
             loop {
-                match self.drive(&mut is_resumed).await {
-                    Err(error) if is_passing(&error) => {
-                        tracing::warn!(%error, "the intents were lost, following them again");
-                        let pause = Duration::from_millis(self.outside.options.first_backoff_ms);
-                        tokio::time::sleep(pause).await;
-                    }
-                    ended => return ended,
+                shift.begins().await;
+                tokio::select! {
+                    biased;
+                    () = shift.ends() => self.forget(),
+                    ended = self.work() => return ended,
                 }
             }
         };
-        match shutdown.run_until_cancelled(work).await {
+        let ended = match shutdown.run_until_cancelled(work).await {
             Some(ended) => ended,
             None => self.save().await,
+        };
+        shift.is_over().await;
+        ended
+    }
+
+    /// Resumes what is open and goes on with what comes.
+    async fn work(&mut self) -> Result<(), Error> {
+        let mut is_resumed = false;
+        loop {
+            match self.drive(&mut is_resumed).await {
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "the intents were lost, following them again");
+                    let pause = Duration::from_millis(self.outside.options.first_backoff_ms);
+                    tokio::time::sleep(pause).await;
+                }
+                ended => return ended,
+            }
         }
+    }
+
+    /// Another process goes on from the checkpoint, and so will this one: calls under way are let
+    /// go, for their intents are open.
+    fn forget(&mut self) {
+        self.calls = FuturesUnordered::new();
+        self.keys.clear();
+        self.open.clear();
+        self.considered = Position::START;
+        self.save_at = None;
     }
 
     async fn drive(&mut self, is_resumed: &mut bool) -> Result<(), Error> {

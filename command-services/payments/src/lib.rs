@@ -16,12 +16,13 @@
 
 mod calls;
 pub mod provider;
+mod shift;
 pub mod simulator;
 
 use std::sync::Arc;
 
 use recourse_aggregates::Payment;
-use recourse_bus::{Bus, BusError, Checkpoints};
+use recourse_bus::{Bus, BusError, Checkpoints, Turns};
 use recourse_cqrs::{
     Clock, Repository, RepositoryOptions, Source, Worker, WorkerError, WorkerOptions,
 };
@@ -126,6 +127,14 @@ impl Service {
             worker,
             calls: Calls::new(store, checkpoints, outside),
         }
+    }
+
+    /// The same, where other processes have the service too: all of them take commands, and one at
+    /// a time calls the provider. The others go on where it ends.
+    #[must_use]
+    pub fn sharing(mut self, turns: Arc<dyn Turns>) -> Self {
+        self.calls = self.calls.sharing(turns);
+        self
     }
 
     /// Executes commands and calls the provider until `shutdown`, then executes what was

@@ -23,7 +23,9 @@ mod hash;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod port;
+mod turns;
 
 pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};
 pub use command::{Command, Json};
 pub use port::{Bus, BusError, Consumer, Deliveries, Delivery};
+pub use turns::{MemoryTurns, Turn, Turns, TurnsError};

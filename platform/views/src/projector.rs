@@ -55,6 +55,10 @@ pub struct Options {
     pub min_retry_ms: u64,
     /// How long to wait at most.
     pub max_retry_ms: u64,
+    /// How often at most it is looked how far a view has come that another process fills.
+    pub min_follow_ms: u64,
+    /// How often at least, where nobody waits for it.
+    pub max_follow_ms: u64,
 }
 
 impl Default for Options {
@@ -67,6 +71,8 @@ impl Default for Options {
             min_linger_events: 128,
             min_retry_ms: 20,
             max_retry_ms: 2_000,
+            min_follow_ms: 100,
+            max_follow_ms: 1_000,
         }
     }
 }
@@ -470,6 +476,38 @@ impl<T: Target> Filler<T> {
             next,
         });
         Ok(())
+    }
+
+    /// Follows how far the view comes while another process fills it. Never ends; may be dropped
+    /// at any moment.
+    pub async fn follow(&mut self) {
+        // What was found is out of date when this process goes on.
+        self.place = None;
+        let least = Duration::from_millis(self.options.min_follow_ms);
+        let most = Duration::from_millis(self.options.max_follow_ms);
+        loop {
+            let is_known = match self.target.reopen().await {
+                Ok(checkpoint) => {
+                    let position = checkpoint.map(|checkpoint| checkpoint.position);
+                    self.considered.set(position.unwrap_or(Position::START));
+                    true
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(view = T::NAME, error, "it is not known how far the view is");
+                    false
+                }
+            };
+            tokio::time::sleep(least).await;
+            let wanted = async {
+                match is_known {
+                    true => self.considered.wanted().await,
+                    false => std::future::pending().await,
+                }
+            };
+            // Either is a reason to look again.
+            let _ = tokio::time::timeout(most.saturating_sub(least), wanted).await;
+        }
     }
 
     /// Fills the view until it is cancelled. What may mend itself is tried again, ever less

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use recourse_bus::Turns;
 use recourse_cqrs::{Handle, Internal, Origin};
 use recourse_event_store::EventStore;
 use recourse_service::command::own_correlation;
@@ -54,6 +55,8 @@ pub(crate) struct Keeper {
     view: Arc<View>,
     store: Arc<dyn EventStore>,
     handle: Handle<Generations>,
+    /// Who fills, where several processes could.
+    turns: Option<Arc<dyn Turns>>,
     /// Opened and not fed yet.
     opened: BTreeMap<u32, Box<dyn Fill>>,
     /// Those that a task feeds, and how it is ended.
@@ -96,6 +99,7 @@ impl Keeper {
             view,
             store,
             handle,
+            turns: None,
             opened: BTreeMap::new(),
             feeding: BTreeMap::new(),
             stopped: BTreeSet::new(),
@@ -103,6 +107,11 @@ impl Keeper {
             comparing: None,
             switching: None,
         }
+    }
+
+    /// Other processes look after the same view: each of its generations is filled by one at a time.
+    pub(crate) fn shares(&mut self, turns: Arc<dyn Turns>) {
+        self.turns = Some(turns);
     }
 
     pub(crate) fn view(&self) -> &Arc<View> {
@@ -191,9 +200,12 @@ impl Keeper {
         };
         let token = shutdown.child_token();
         self.feeding.insert(generation, token.clone());
-        let view = Arc::clone(&self.view);
+        let (view, turns) = (Arc::clone(&self.view), self.turns.clone());
         tasks.spawn(async move {
-            let ended = fill(&view, generation, &mut *filler, &token).await;
+            let ended = match turns {
+                Some(turns) => take_turns(&*turns, &view, generation, &mut *filler, &token).await,
+                None => fill(&view, generation, &mut *filler, &token).await,
+            };
             (me, Done::Fed { generation, ended })
         });
     }
@@ -300,6 +312,68 @@ async fn switch(view: &View, store: &dyn EventStore) {
             }
         }
     }
+}
+
+/// Fills a generation whenever it is this process' turn. Meanwhile its queries follow how far
+/// another one brings it.
+async fn take_turns(
+    turns: &dyn Turns,
+    view: &View,
+    generation: u32,
+    filler: &mut dyn Fill,
+    token: &CancellationToken,
+) -> Result<(), Error> {
+    let (name, version) = (view.kind.name(), view.kind.version());
+    let turn_name = format!("view-{name}-v{version}-g{generation}");
+    while !token.is_cancelled() {
+        let taken = tokio::select! {
+            biased;
+            () = token.cancelled() => break,
+            taken = turns.take(&turn_name) => taken,
+            () = filler.follow() => continue,
+        };
+        let mut turn = match taken {
+            Ok(turn) => turn,
+            Err(error) => {
+                tracing::warn!(view = name, generation, %error, "the view waits for its turn");
+                tokio::select! {
+                    biased;
+                    () = token.cancelled() => {}
+                    () = tokio::time::sleep(RETRY_AFTER) => {}
+                    () = filler.follow() => {}
+                }
+                continue;
+            }
+        };
+        tracing::info!(view = name, generation, "this process fills the view");
+        let ours = token.child_token();
+        let filling = async {
+            let ended = fill(view, generation, filler, &ours).await;
+            let is_lost = ours.is_cancelled() && !token.is_cancelled();
+            (ended, is_lost)
+        };
+        let losing = async {
+            let why = turn.lost().await;
+            tracing::warn!(
+                view = name,
+                generation,
+                why,
+                "another process may fill the view"
+            );
+            ours.cancel();
+            std::future::pending().await
+        };
+        let (ended, is_lost) = tokio::select! {
+            biased;
+            filled = filling => filled,
+            never = losing => never,
+        };
+        if !is_lost || ended.is_err() {
+            turn.release().await;
+            return ended;
+        }
+    }
+    Ok(())
 }
 
 /// Fills a generation. One that is not read and that does not belong to the log is none of this

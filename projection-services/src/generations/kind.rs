@@ -47,6 +47,9 @@ pub(crate) trait Fill: Send {
     /// How far it has considered the log.
     fn considered(&self) -> Considered;
 
+    /// Follows how far it comes while another process fills it. Never ends.
+    async fn follow(&mut self);
+
     /// Fills it until it is cancelled, or cannot go on.
     async fn fill(&mut self, cancelled: &CancellationToken) -> Result<(), Error>;
 }
@@ -59,6 +62,10 @@ impl<T: Target> Fill for Filler<T> {
 
     fn considered(&self) -> Considered {
         Filler::considered(self)
+    }
+
+    async fn follow(&mut self) {
+        Filler::follow(self).await;
     }
 
     async fn fill(&mut self, cancelled: &CancellationToken) -> Result<(), Error> {

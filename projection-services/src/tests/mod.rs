@@ -5,6 +5,7 @@ mod ledger;
 mod log;
 mod payments;
 mod throughput;
+mod turns;
 mod write_offs;
 
 use std::{sync::Arc, time::Duration};

@@ -13,5 +13,6 @@
 mod crashing;
 mod engines;
 mod outcomes;
+mod shifts;
 mod turns;
 mod world;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use recourse_bus::{Command, MemoryCheckpoints, embedded};
+use recourse_bus::{Command, MemoryCheckpoints, Turns, embedded};
 use recourse_cqrs::{Clock, WorkerOptions};
 use recourse_domain::{
     CardToken, Currency, Money, OrderId, PaymentId,
@@ -28,6 +28,8 @@ pub struct World {
     pub provider: Arc<Watched>,
     pub options: Options,
     pub clock: Clock,
+    /// Whose turn it is, where several processes are started.
+    pub turns: Option<Arc<dyn Turns>>,
 }
 
 pub struct Running {
@@ -102,6 +104,7 @@ impl World {
             provider: Arc::default(),
             options: Options::default(),
             clock: Arc::new(move || origin + TimeDelta::from_std(started.elapsed()).unwrap()),
+            turns: None,
         }
     }
 
@@ -118,6 +121,10 @@ impl World {
             WorkerOptions::default(),
             self.options.clone(),
         );
+        let service = match &self.turns {
+            Some(turns) => service.sharing(Arc::clone(turns)),
+            None => service,
+        };
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(service.run(stop.clone()));

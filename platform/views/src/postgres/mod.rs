@@ -24,6 +24,7 @@ mod server;
 mod state;
 #[cfg(test)]
 mod testing;
+mod turns;
 mod views;
 
 pub use books::Books;
