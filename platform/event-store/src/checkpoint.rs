@@ -95,6 +95,14 @@ impl Checkpoint {
             let log = store.log_id();
             return refused(format!("it was made from {}, and this is {log}", self.log));
         }
+        // Another process may have gone on since this one last heard where the log ends.
+        if self.position > store.durable() {
+            let asked = store.appended().await;
+            asked.map_err(|source| CheckpointError::Store {
+                owner: owner.to_owned(),
+                source,
+            })?;
+        }
         // Only what is durable is ever checkpointed, so a log that ends before it lost events.
         let durable = store.durable();
         if self.position > durable {
