@@ -20,11 +20,11 @@ use recourse_event_store::{
     Visibility,
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Error, Options, Provider, shift::Shift};
+use crate::{Error, Options, Provider, shift::Shift, turns::Turns};
 
 /// The name of the checkpoint.
 const NAME: &str = "payments-open-intents";
@@ -75,8 +75,7 @@ pub(crate) struct Calls {
     store: Arc<dyn EventStore>,
     checkpoints: Arc<dyn Checkpoints>,
     outside: Arc<Outside>,
-    /// One for each call that may be under way at once.
-    turns: Arc<Semaphore>,
+    turns: Turns,
     /// The calls: under way, or waiting for their turn or to be repeated.
     calls: FuturesUnordered<BoxFuture<'static, Result<Done, Error>>>,
     /// The keys of these calls, and of those that are given up.
@@ -97,7 +96,7 @@ impl Calls {
         Self {
             store,
             checkpoints,
-            turns: Arc::new(Semaphore::new(outside.options.max_calls.max(1))),
+            turns: Turns::of(outside.options.max_calls),
             outside: Arc::new(outside),
             calls: FuturesUnordered::new(),
             keys: BTreeSet::new(),
@@ -194,7 +193,7 @@ impl Calls {
     async fn follow(&mut self, intents: &mut dyn Subscription) -> Result<(), Error> {
         loop {
             // Whoever waits to be repeated keeps nobody out: an outcome may be unknown for long.
-            let has_room = self.turns.available_permits() > 0;
+            let has_room = self.turns.has_room();
             let save_at = self.save_at;
             tokio::select! {
                 biased;
@@ -286,13 +285,13 @@ impl Calls {
 
     fn start(&self, call: Call, after: Duration) {
         let outside = Arc::clone(&self.outside);
-        let turns = Arc::clone(&self.turns);
+        let turns = self.turns.clone();
         self.calls.push(Box::pin(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            // In the order in which they ask. Never closed: then a turn is nothing to wait for.
-            let _turn = turns.acquire().await;
+            // What nobody answered once may hang again.
+            let _turn = turns.take(call.recorded).await;
             make(call, &outside).await
         }));
     }

@@ -58,6 +58,40 @@ async fn those_that_wait_to_be_repeated_keep_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_hang_over_and_over_leave_turns_for_payments_that_are_new() {
+    let mut world = World::new();
+    world.options.max_calls = 4;
+    world.options.call_timeout_ms = 30_000;
+    let running = world.start().await;
+    // None is ever answered in time; together they need ten times the turns that there are.
+    let stuck = (0..40).map(|number| (number, authorize(number, "tok_slow_600000")));
+    let stuck = world.send_all(stuck.collect()).await;
+    // Each is sent once, and is repeated from there on.
+    tokio::time::sleep(Duration::from_secs(2_000)).await;
+    for number in 0..20 {
+        let start = Instant::now();
+        let other = world
+            .send(100 + number, authorize(100 + number, "tok_visa"))
+            .await;
+        assert_eq!(world.answered(100 + number, other).await, "done");
+        assert!(start.elapsed() < Duration::from_millis(100), "{number}");
+        tokio::time::sleep(Duration::from_secs(7)).await;
+    }
+    assert!(world.provider.most_under_way() <= 4);
+    // Nor does a restart give them all the turns.
+    running.stop().await;
+    let running = world.start().await;
+    let start = Instant::now();
+    let other = world.send(200, authorize(200, "tok_visa")).await;
+    assert_eq!(world.answered(200, other).await, "done");
+    assert!(start.elapsed() < Duration::from_millis(100));
+    for (number, command) in (0..).zip(stuck) {
+        assert_eq!(world.answer(number, command).await, None);
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn intents_that_are_cut_off_are_found_again() {
     let world = World::new();
     world
