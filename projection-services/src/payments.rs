@@ -17,7 +17,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use recourse_domain::{
     Money, OrderId, PaymentId, RefundId,
-    payment::{self, Declined, Event, Operation},
+    payment::{self, Declined, Event, Operation, Status},
 };
 use recourse_event_store::{
     Direction, EventStore, Position, RecordedEvent, StreamName, Visibility,
@@ -55,19 +55,6 @@ struct Payment {
     refunded: Money,
     /// What was asked of the provider, oldest first.
     operations: Vec<Asking>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Status {
-    Requested,
-    Authorized,
-    Captured,
-    Voided,
-    PartiallyRefunded,
-    Refunded,
-    Declined,
-    Unknown,
 }
 
 /// One operation that the provider was asked for, under one key.
@@ -222,47 +209,21 @@ impl Payment {
             }
         }
     }
-
-    /// How it stands, by what took effect; while the provider does not answer that is not known.
-    fn status(&self) -> Status {
-        let some = |sum: Money| sum.amount_minor > 0;
-        let is_refused = |asking: &Asking| {
-            asking.what == Operation::Authorize && asking.status == Outcome::Refused
-        };
-        if self
-            .operations
-            .iter()
-            .any(|asking| asking.status == Outcome::Unknown)
-        {
-            Status::Unknown
-        } else if some(self.refunded) && self.refunded == self.captured {
-            Status::Refunded
-        } else if some(self.refunded) {
-            Status::PartiallyRefunded
-        } else if some(self.captured) {
-            Status::Captured
-        } else if some(self.voided) {
-            Status::Voided
-        } else if some(self.authorized) {
-            Status::Authorized
-        } else if self.operations.last().is_some_and(is_refused) {
-            Status::Declined
-        } else {
-            Status::Requested
-        }
-    }
 }
 
 /// The fold of a payment's stream; none where nothing was ever asked of the provider.
 fn fold(events: &[Arc<RecordedEvent>]) -> Result<Option<Payment>, recourse_views::ProjectionError> {
-    let mut payment: Option<Payment> = None;
+    let mut shown: Option<Payment> = None;
+    // How it stands the rules say, not what is counted here.
+    let mut state = payment::State::default();
     for event in events {
         if events::is_answer_only(event) {
             continue;
         }
         let at = events::recorded_at(event)?;
         let happened = event.decode::<Event>()?;
-        let payment = match (&mut payment, &*happened) {
+        state = payment::evolve(state, &happened);
+        let payment = match (&mut shown, &*happened) {
             (Some(payment), _) => payment,
             (none, Event::AuthorizationRequested(requested)) => {
                 none.insert(Payment::requested(requested))
@@ -273,10 +234,8 @@ fn fold(events: &[Arc<RecordedEvent>]) -> Result<Option<Payment>, recourse_views
             .take(&happened, at)
             .ok_or_else(|| events::out_of_place("more than can be counted"))?;
     }
-    Ok(payment.map(|payment| Payment {
-        status: payment.status(),
-        ..payment
-    }))
+    let status = state.status().unwrap_or(Status::Requested);
+    Ok(shown.map(|payment| Payment { status, ..payment }))
 }
 
 struct Service {

@@ -64,6 +64,15 @@ async fn a_payment_has_every_status_that_its_events_make() {
             "voided",
             vec![authorized(), void(), Event::Voided(applied(3998))],
         ),
+        // Its order was cancelled before the provider had answered.
+        (
+            "declined",
+            vec![
+                void(),
+                Event::Declined(declined()),
+                Event::VoidRefused(declined()),
+            ],
+        ),
     ];
     for (number, (status, events)) in (1..).zip(stories) {
         let ids = asked_for(&mut log, number).await;
