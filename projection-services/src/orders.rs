@@ -4,7 +4,7 @@ mod outline;
 mod returns;
 mod timeline;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::State,
@@ -120,33 +120,36 @@ struct ShownSaga {
 }
 
 /// The order's payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "OrderPayment")]
 struct Payment {
     /// The payment.
     payment_id: PaymentId,
     /// How it stands.
-    status: PaymentStatus,
-    /// What it was before its provider did not answer.
+    status: payment::Status,
+    /// What its provider did not answer. While there is any, nobody knows how it stands; `status`
+    /// is kept as it was before.
     #[schemars(skip)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    before: Option<PaymentStatus>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    unknown: BTreeSet<payment::Operation>,
     /// How much was given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refunded: Option<Money>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum PaymentStatus {
-    Requested,
-    Authorized,
-    Captured,
-    PartiallyRefunded,
-    Refunded,
-    Voided,
-    Declined,
-    Unknown,
+impl Payment {
+    fn show(self) -> Self {
+        let is_known = self.unknown.is_empty();
+        Self {
+            status: if is_known {
+                self.status
+            } else {
+                payment::Status::Unknown
+            },
+            unknown: BTreeSet::new(),
+            ..self
+        }
+    }
 }
 
 /// Something that happened, as it is shown.
@@ -178,11 +181,7 @@ impl Row {
             total: self.total,
             lines: returns::show(self.lines, &self.returns),
             placed_at: self.placed_at,
-            // How it was before is nobody's business but the projection's.
-            payment: self.payment.map(|payment| Payment {
-                before: None,
-                ..payment
-            }),
+            payment: self.payment.map(Payment::show),
             saga_id: self.saga_id,
             saga: self.saga.map(|saga| ShownSaga {
                 status: saga.status(),
@@ -239,55 +238,53 @@ impl Row {
     }
 
     fn take_payment(&mut self, event: &payment::Event) {
-        use payment::Event;
+        use payment::{Event, Status};
         if let Event::AuthorizationRequested(requested) = event {
             self.payment = Some(Payment {
                 payment_id: requested.payment_id,
-                status: PaymentStatus::Requested,
-                before: None,
+                status: Status::Requested,
+                unknown: BTreeSet::new(),
                 refunded: None,
             });
         }
         let Some(payment) = &mut self.payment else {
             return;
         };
-        let status = match event {
-            Event::AuthorizationRequested(_) => return,
-            Event::Authorized(_) => PaymentStatus::Authorized,
-            Event::Declined(_) => PaymentStatus::Declined,
-            Event::Captured(_) => PaymentStatus::Captured,
-            Event::Voided(_) => PaymentStatus::Voided,
-            Event::Unknown(_) => {
-                if payment.status != PaymentStatus::Unknown {
-                    payment.before = Some(payment.status);
-                }
-                payment.status = PaymentStatus::Unknown;
-                return;
+        // Several may be under way at once: what came of one says nothing of another.
+        if let Some((operation, _)) = event.outcome() {
+            payment.unknown.remove(&operation);
+        }
+        match event {
+            Event::Unknown(unknown) => {
+                payment.unknown.insert(unknown.operation);
             }
-            // What was refused left it as it was.
-            Event::CaptureRefused(_) | Event::VoidRefused(_) | Event::RefundRefused(_) => {
-                payment.before.unwrap_or(payment.status)
-            }
+            Event::Authorized(_) => payment.status = Status::Authorized,
+            Event::Declined(_) => payment.status = Status::Declined,
+            Event::Captured(_) => payment.status = Status::Captured,
+            Event::Voided(_) => payment.status = Status::Voided,
             Event::Refunded(refunded) => {
                 let sum = match payment.refunded {
                     Some(before) => before.checked_add(refunded.amount).ok(),
                     None => Some(refunded.amount),
                 };
                 payment.refunded = sum;
-                if sum == Some(self.total) {
-                    PaymentStatus::Refunded
+                payment.status = if sum == Some(self.total) {
+                    Status::Refunded
                 } else {
-                    PaymentStatus::PartiallyRefunded
-                }
+                    Status::PartiallyRefunded
+                };
             }
-            Event::CaptureRequested(_)
+            // What was refused left it as it was.
+            Event::CaptureRefused(_)
+            | Event::VoidRefused(_)
+            | Event::RefundRefused(_)
+            | Event::AuthorizationRequested(_)
+            | Event::CaptureRequested(_)
             | Event::VoidRequested(_)
             | Event::RefundRequested(_)
             | Event::Joined(_)
-            | Event::RepeatAnswered(_) => return,
-        };
-        payment.status = status;
-        payment.before = None;
+            | Event::RepeatAnswered(_) => {}
+        }
     }
 
     fn note(&mut self, event: &RecordedEvent, at: DateTime<Utc>) {

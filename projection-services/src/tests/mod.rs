@@ -271,6 +271,49 @@ async fn an_unknown_outcome_is_shown_until_it_is_known() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_of_one_refund_says_nothing_of_another_that_is_unknown() {
+    let mut log = Log::new(Store::new(LOG));
+    let ids = log.complete(7).await;
+    let path = format!("/v1/orders/{}", ids.order);
+    let [one, other] = [1, 2].map(|id| recourse_domain::RefundId(Uuid::from_u128(id)));
+    for refund in [one, other] {
+        let requested = payment::RefundRequested {
+            refund,
+            amount: log::eur(1000),
+            key: refund.0,
+            ordinal: 0,
+        };
+        log.payment(&ids, payment::Event::RefundRequested(requested))
+            .await;
+    }
+    let unknown = payment::Unknown {
+        operation: payment::Operation::Refund(one),
+        detail: "no answer".into(),
+        given_up: false,
+    };
+    log.payment(&ids, payment::Event::Unknown(unknown)).await;
+    let refunded = |refund| payment::Refunded {
+        refund,
+        amount: log::eur(1000),
+        reference: "back".into(),
+    };
+    log.payment(&ids, payment::Event::Refunded(refunded(other)))
+        .await;
+    let body = shown(&log, &path).await;
+    let sum = json!({"amount_minor": 1000, "currency": "EUR"});
+    assert_eq!(
+        body["payment"],
+        json!({"payment_id": ids.payment, "status": "unknown", "refunded": sum})
+    );
+    let alone = shown(&log, &format!("/v1/payments/{}", ids.payment)).await;
+    assert_eq!(alone["status"], "unknown");
+    log.payment(&ids, payment::Event::Refunded(refunded(one)))
+        .await;
+    let body = shown(&log, &path).await;
+    assert_eq!(body["payment"]["status"], "partially_refunded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_order_and_a_saga_in_trouble_say_so() {
     let mut log = Log::new(Store::new(LOG));
     let mut ids = log.place(7, &["tea-1", "cup-1"]).await;
