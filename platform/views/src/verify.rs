@@ -12,6 +12,9 @@ use std::{
 use recourse_event_store::{EventStore, Position};
 
 pub use self::generations::{generations_of_book, generations_of_rows};
+/// A row that is not what it should be: where a view is held against the log, that is the live one,
+/// and what the log makes of it the new one.
+pub use crate::rebuild::{Difference, DifferenceKind};
 use crate::{
     Checkpoint, CheckpointError, books,
     documents::{self, Documents},
@@ -28,26 +31,6 @@ pub struct Comparison {
     pub equal_rows: u64,
     /// Those that are not.
     pub differences: Vec<Difference>,
-}
-
-/// A row that is not what the log makes it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Difference {
-    /// Which row.
-    pub id: String,
-    /// How it differs.
-    pub kind: DifferenceKind,
-}
-
-/// How a row differs from what the log makes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DifferenceKind {
-    /// The log makes it and the view does not have it.
-    Missing,
-    /// The view has it and the log does not make it.
-    Surplus,
-    /// Both have it, and not the same.
-    Changed,
 }
 
 /// Why a view cannot be compared.

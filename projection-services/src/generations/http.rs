@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use recourse_event_store::{EventStore, Position};
+use recourse_event_store::EventStore;
 use recourse_service::{
     Problem,
     command::{self, Commands},
@@ -17,7 +17,7 @@ use recourse_service::{
         self, ClientCommand, Id, MaybeBody, Preconditions, Prefer, Reply, RequestContext, UsualUuid,
     },
 };
-use recourse_views::rebuild::{By, Command, Generations, Refusal, Switch};
+use recourse_views::rebuild::{self, By, Command, Generations, Level, Refusal, Switch};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -227,28 +227,39 @@ impl Actions {
         let version = view.kind.version();
         let state = view.state();
         let current = state.current(version).filter(|it| it.id == id);
-        let mut switch = Switch {
+        let level = match current {
+            Some(rebuild) => self.level(view, rebuild, state.live(version), asked).await,
+            None => None,
+        };
+        Switch {
             rebuild_id: id,
             version,
-            generation: current.map_or(u32::MAX, |rebuild| rebuild.beside()),
-            target: Position::START,
-            live: Position::START,
+            level,
             by,
-        };
-        let (Some(target), Some(live)) =
-            (view.fed(switch.generation), view.fed(state.live(version)))
-        else {
-            return switch;
-        };
-        switch.live = live.considered.get();
+        }
+    }
+
+    async fn level(
+        &self,
+        view: &View,
+        rebuild: &rebuild::Rebuild,
+        live: u32,
+        asked: &Asked,
+    ) -> Option<Level> {
+        let generation = rebuild.beside();
+        let target = view.fed(generation)?;
+        let live = view.fed(live)?.considered.get();
         // The rules say no at once where more than a moment is missing.
-        if current.is_some_and(|rebuild| rebuild.comparison.is_some()) && target.failure.is_none() {
+        if rebuild.comparison.is_some() && target.failure.is_none() {
             let wait = asked.prefer.wait.unwrap_or(self.default_wait);
-            let reached = target.considered.wait(switch.live, wait);
+            let reached = target.considered.wait(live, wait);
             http::wait(wait, asked.context.draining(), reached).await;
         }
-        switch.target = target.considered.get();
-        switch
+        Some(Level {
+            generation,
+            target: target.considered.get(),
+            live,
+        })
     }
 
     async fn act(

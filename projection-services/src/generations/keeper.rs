@@ -19,36 +19,26 @@ use std::{
 };
 
 use recourse_bus::Turns;
-use recourse_cqrs::{Handle, Internal, Origin};
+use recourse_cqrs::Handle;
 use recourse_event_store::EventStore;
-use recourse_service::command::own_correlation;
 use recourse_views::{
     CheckpointError,
     projector::Error,
-    rebuild::{
-        Command, Compared, Difference, DifferenceKind, Generations, MAX_NAMED_DIFFERENCES, Stage,
-    },
-    verify::{self, Comparison},
+    rebuild::{Generations, Stage},
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
+    comparing,
     kind::{Fill, Kind},
     serving::Serves,
-    view::{View, with_sources},
+    view::View,
 };
 
 /// How long to wait before another try at what failed.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// How often a comparison is tried before the live generation counts as one that cannot be read.
-const MAX_COMPARISONS: u32 = 3;
-
-/// How often a generation that is filled runs after the live one, which goes on too, before both
-/// are near enough to be compared: they are compared wherever they are.
-const MAX_ROUNDS: usize = 8;
 
 /// Looks after the generations of one view.
 pub(crate) struct Keeper {
@@ -63,8 +53,9 @@ pub(crate) struct Keeper {
     feeding: BTreeMap<u32, CancellationToken>,
     /// Those that cannot go on.
     stopped: BTreeSet<u32>,
-    /// Those of which nothing is left, or that are being discarded.
-    discarded: BTreeSet<u32>,
+    /// Those of which nothing is left, or that are being discarded, each with its version: another
+    /// version of the program may have left them.
+    discarded: BTreeSet<(u32, u32)>,
     /// The comparison under way.
     comparing: Option<(Uuid, CancellationToken)>,
     /// The generation to which the queries are being switched.
@@ -139,15 +130,20 @@ impl Keeper {
         }
         self.direct(live, me, tasks, shutdown);
         let read = self.view.serving.now().generation;
-        for generation in state.gone(version) {
-            if generation == read {
+        for (of, generation) in state.gone() {
+            let is_ours = of == version;
+            if is_ours && generation == read {
                 // Whoever reads it is switched first.
                 continue;
             }
-            if let Some(token) = self.feeding.get(&generation) {
+            let feeding = self.feeding.get(&generation).filter(|_| is_ours);
+            if let Some(token) = feeding {
                 token.cancel();
-            } else if self.discarded.insert(generation) {
-                self.discard(generation, me, tasks, shutdown);
+            } else if self.discarded.insert((of, generation)) {
+                if is_ours {
+                    self.view.let_go(generation);
+                }
+                self.discard(of, generation, me, tasks, shutdown);
             }
         }
         let open = state
@@ -159,6 +155,8 @@ impl Keeper {
                 self.compare(open.id, pair, me, tasks, shutdown);
             }
             (None, Some((_, token))) => token.cancel(),
+            // The next one is compared once this one has ended.
+            (Some(open), Some((id, token))) if *id != open.id => token.cancel(),
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
@@ -246,22 +244,19 @@ impl Keeper {
         });
     }
 
-    fn discard(&self, generation: u32, me: usize, tasks: &mut Tasks, shutdown: &CancellationToken) {
-        self.view.let_go(generation);
+    fn discard(
+        &self,
+        version: u32,
+        generation: u32,
+        me: usize,
+        tasks: &mut Tasks,
+        shutdown: &CancellationToken,
+    ) {
         let view = Arc::clone(&self.view);
         let token = shutdown.child_token();
         tasks.spawn(async move {
-            while let Err(error) = view.kind.discard(generation).await {
-                tracing::warn!(
-                    view = view.kind.name(),
-                    generation,
-                    error = &error as &dyn std::error::Error,
-                    "a generation is not removed yet"
-                );
-                if !pause(&token).await {
-                    break;
-                }
-            }
+            // Where it is not done, the next process finds it in the log and does it.
+            let _ = discard(&*view.kind, version, generation, &token).await;
             (me, Done::Discarded)
         });
     }
@@ -282,7 +277,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = token.cancelled() => {}
-                () = compared(&view, &handle, rebuild, live, other) => {}
+                () = comparing::compared(&view, &handle, rebuild, live, other) => {}
             }
             (me, Done::Compared)
         });
@@ -376,6 +371,28 @@ async fn take_turns(
     Ok(())
 }
 
+/// Removes a generation, however often that takes; false where it is to be tried no more.
+async fn discard(
+    kind: &dyn Kind,
+    version: u32,
+    generation: u32,
+    token: &CancellationToken,
+) -> bool {
+    while let Err(error) = kind.discard(version, generation).await {
+        tracing::warn!(
+            view = kind.name(),
+            version,
+            generation,
+            error = &error as &dyn std::error::Error,
+            "a generation is not removed yet"
+        );
+        if !pause(token).await {
+            return false;
+        }
+    }
+    true
+}
+
 /// Fills a generation. One that is not read and that does not belong to the log is none of this
 /// log's: it is removed and filled again.
 async fn fill(
@@ -392,118 +409,12 @@ async fn fill(
             {
                 let view_name = view.kind.name();
                 tracing::warn!(view = view_name, generation, reason, "is filled again");
-                view.kind.discard(generation).await?;
+                if !discard(&*view.kind, view.kind.version(), generation, token).await {
+                    return Ok(());
+                }
                 may_discard = false;
             }
             ended => return ended,
         }
-    }
-}
-
-/// Compares both generations of a rebuild once the new one is level, and has it recorded.
-async fn compared(
-    view: &View,
-    handle: &Handle<Generations>,
-    rebuild_id: Uuid,
-    live: u32,
-    other: u32,
-) {
-    level(view, live, other).await;
-    let compared = compare(&*view.kind, rebuild_id, live, other).await;
-    tracing::info!(
-        view = view.kind.name(),
-        generation = other,
-        equal_rows = compared.equal_rows,
-        different_rows = compared.different_rows,
-        "a generation was compared with the live one"
-    );
-    loop {
-        let internal = Internal {
-            causation_id: rebuild_id,
-            correlation_id: own_correlation(&view.stream),
-            actor: None,
-            request_id: None,
-            traceparent: None,
-        };
-        let command = Command::RecordComparison(compared.clone());
-        let sent = handle.send(view.stream.clone(), command, Origin::Internal(internal));
-        match sent.await {
-            Ok(_) => return,
-            Err(error) => tracing::warn!(
-                view = view.kind.name(),
-                error = &error as &dyn std::error::Error,
-                "a comparison is not recorded yet"
-            ),
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-}
-
-/// Waits until the new generation is about where the live one is.
-async fn level(view: &View, live: u32, other: u32) {
-    for _ in 0..MAX_ROUNDS {
-        let (Some(live), Some(other)) = (view.fed(live), view.fed(other)) else {
-            return;
-        };
-        let position = live.considered.get();
-        if other.considered.get() >= position {
-            return;
-        }
-        other.considered.passed(position).await;
-    }
-}
-
-async fn compare(kind: &dyn Kind, rebuild_id: Uuid, live: u32, other: u32) -> Compared {
-    let mut tries: u32 = 0;
-    loop {
-        let error = match kind.compare(live, other).await {
-            Ok(comparison) => return said(rebuild_id, comparison),
-            Err(error) => error,
-        };
-        tries = tries.saturating_add(1);
-        tracing::warn!(
-            view = kind.name(),
-            tries,
-            error = &error as &dyn std::error::Error,
-            "two generations cannot be compared"
-        );
-        // Where the new one can be read, it is the live one that cannot.
-        if tries >= MAX_COMPARISONS
-            && let (Ok(rows), Ok(at)) = (kind.count(other).await, kind.position(other).await)
-        {
-            return Compared {
-                rebuild_id,
-                position: at.get(),
-                equal_rows: 0,
-                different_rows: rows,
-                differences: Vec::new(),
-                unreadable: Some(with_sources(&error)),
-            };
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-}
-
-fn said(rebuild_id: Uuid, comparison: Comparison) -> Compared {
-    let different = comparison.differences.len();
-    let first = comparison.differences.into_iter();
-    Compared {
-        rebuild_id,
-        position: comparison.position,
-        equal_rows: comparison.equal_rows,
-        different_rows: u64::try_from(different).unwrap_or(u64::MAX),
-        differences: first.take(MAX_NAMED_DIFFERENCES).map(named).collect(),
-        unreadable: None,
-    }
-}
-
-fn named(difference: verify::Difference) -> Difference {
-    Difference {
-        id: difference.id,
-        kind: match difference.kind {
-            verify::DifferenceKind::Missing => DifferenceKind::Missing,
-            verify::DifferenceKind::Surplus => DifferenceKind::Surplus,
-            verify::DifferenceKind::Changed => DifferenceKind::Changed,
-        },
     }
 }

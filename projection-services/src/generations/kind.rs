@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use recourse_event_store::EventStore;
 use recourse_views::{
     Bookkeeper, Considered, Projection, Projector,
-    books::Books,
-    documents::Documents,
+    books::{self, Books},
+    documents::{Collection, Documents},
     projector::{self, Bookkeeping, Error, Filler, Target},
     verify::{CompareError, Comparison, generations_of_book, generations_of_rows},
 };
@@ -34,8 +34,8 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// How many rows a generation has.
     async fn count(&self, generation: u32) -> Result<u64, CompareError>;
 
-    /// Removes a generation.
-    async fn discard(&self, generation: u32) -> Result<(), Error>;
+    /// Removes a generation, of whichever version.
+    async fn discard(&self, version: u32, generation: u32) -> Result<(), Error>;
 }
 
 /// What fills a generation.
@@ -120,8 +120,11 @@ impl<P: Projection> Kind for Rows<P> {
         Ok(rows)
     }
 
-    async fn discard(&self, generation: u32) -> Result<(), Error> {
-        let collection = P::collection().in_generation(generation);
+    async fn discard(&self, version: u32, generation: u32) -> Result<(), Error> {
+        let collection = Collection {
+            version,
+            ..P::collection().in_generation(generation)
+        };
         let discarded = self.documents.discard(&collection).await;
         discarded.map_err(|source| Error::Documents {
             view: P::NAME,
@@ -180,8 +183,11 @@ impl<B: Bookkeeping> Kind for Book<B> {
         Ok(entries)
     }
 
-    async fn discard(&self, generation: u32) -> Result<(), Error> {
-        let book = B::book().in_generation(generation);
+    async fn discard(&self, version: u32, generation: u32) -> Result<(), Error> {
+        let book = books::Book {
+            version,
+            ..B::book().in_generation(generation)
+        };
         let discarded = self.books.discard(&book).await;
         discarded.map_err(|source| Error::Books {
             view: B::NAME,

@@ -1,9 +1,11 @@
 //! Rebuilding views while they are asked: their generations, and the operator's part in it.
 //!
 //! The rules are [`recourse_views::rebuild`]'s; the log says which generation of a view is live.
-//! [`keeper`] brings this process to where that says it is to be, [`serving`] switches its queries so
-//! that no reader goes back in time, and [`http`] is what operators ask.
+//! [`keeper`] brings this process to where that says it is to be, [`comparing`] holds the two
+//! generations of a rebuild against each other, [`serving`] switches queries so that no reader goes
+//! back in time, and [`http`] is what operators ask.
 
+mod comparing;
 mod http;
 mod keeper;
 mod kind;
@@ -122,7 +124,17 @@ pub(crate) async fn read_only(
     let kept = followed.state.kept(kind.version());
     let mut positions = Vec::with_capacity(kept.len());
     for generation in kept {
-        positions.push((generation, kind.position(generation).await?));
+        match kind.position(generation).await {
+            Ok(considered) => positions.push((generation, considered)),
+            Err(error) if generation == live => return Err(error),
+            // What nobody asks keeps nobody from asking the others.
+            Err(error) => tracing::warn!(
+                view = kind.name(),
+                generation,
+                error = &error as &dyn std::error::Error,
+                "how far a generation has come cannot be read"
+            ),
+        }
     }
     let considered = positions
         .first()

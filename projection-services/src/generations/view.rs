@@ -195,10 +195,6 @@ pub(crate) async fn read(
 }
 
 fn evolved(state: State, event: &RecordedEvent, view: &'static str) -> Result<State, Error> {
-    // A command that a saga could send is refused in the stream; none is meant for a view.
-    if &*event.event.event_type == recourse_cqrs::COMMAND_REFUSED {
-        return Ok(state);
-    }
     let decoded = event.decode::<Event>().map_err(|error| FoldError::Event {
         view,
         position: event.position,

@@ -9,10 +9,13 @@ use std::{
 
 use async_trait::async_trait;
 use axum::Router;
-use recourse_event_store::{Direction, StreamName, Visibility};
+use recourse_event_store::{
+    Append, Direction, ExpectedRevision, LogId, Metadata, NewEvent, StreamName, Visibility,
+};
 use recourse_views::{
     Checkpoint, Projection as _,
     documents::{self, Change, Collection, Document, Page, Query, Write},
+    rebuild,
 };
 
 use tokio::sync::Notify;
@@ -32,6 +35,12 @@ struct Slow {
     is_stuck: AtomicBool,
     /// Whether the first generation of the stock cannot be read from end to end.
     is_unreadable: bool,
+    /// How many of the next scans of the stock the database does not answer.
+    failing_scans: AtomicUsize,
+    /// How many of the next times that something is discarded it is not.
+    failing_discards: AtomicUsize,
+    /// The generation that nobody can tell anything of.
+    lost: Option<u32>,
     /// How long the odd generations take for a transaction.
     odd_take: Duration,
 }
@@ -50,6 +59,16 @@ impl Slow {
         done
     }
 
+    fn fails(left: &AtomicUsize) -> Result<(), documents::Error> {
+        let left = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        });
+        match left {
+            Ok(_) => Err(documents::Error::Unavailable("away".into())),
+            Err(_) => Ok(()),
+        }
+    }
+
     async fn die(&self) {
         self.died.notify_one();
         std::future::pending().await
@@ -59,6 +78,9 @@ impl Slow {
 #[async_trait]
 impl Documents for Slow {
     async fn checkpoint(&self, c: &Collection) -> Result<Option<Checkpoint>, documents::Error> {
+        if self.lost == Some(c.generation) {
+            return Err(documents::Error::Unavailable("it is damaged".into()));
+        }
         self.call(self.inner.checkpoint(c)).await
     }
 
@@ -99,10 +121,14 @@ impl Documents for Slow {
         if self.is_unreadable && *c == Stocks::collection() {
             return Err(documents::Error::Unavailable("a page is damaged".into()));
         }
+        if c.name == Stocks::NAME {
+            Self::fails(&self.failing_scans)?;
+        }
         self.call(self.inner.scan(c, visit)).await
     }
 
     async fn discard(&self, c: &Collection) -> Result<(), documents::Error> {
+        Self::fails(&self.failing_discards)?;
         self.call(self.inner.discard(c)).await
     }
 }
@@ -693,6 +719,183 @@ async fn a_live_generation_that_cannot_be_read_can_be_replaced() {
     })
     .await;
     ran.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_was_away_for_a_while_is_not_said_to_be_unreadable() {
+    let log = shop().await;
+    let documents: Arc<dyn Documents> = Arc::new(Slow {
+        failing_scans: AtomicUsize::new(3),
+        ..Slow::default()
+    });
+    let projections = open(&log.store, &documents).await;
+    let router = projections.routes().into_router();
+    let (ran, ()) = running(projections, async {
+        let started = post(&router, START, "a").await;
+        let location = started.headers["location"].to_str().unwrap().to_owned();
+        let ready = until(&router, &location, "ready").await;
+        let compared = &ready["comparison"];
+        assert_eq!(compared.get("unreadable"), None, "{compared}");
+        let rows = (&compared["equal_rows"], &compared["different_rows"]);
+        assert_eq!(rows, (&json!(2), &json!(0)));
+    })
+    .await;
+    ran.unwrap();
+}
+
+/// Appends what happened to the generations of the stock, all at once.
+async fn happened(log: &Log, events: Vec<rebuild::Event>) {
+    let stream = StreamName::new("projection", Stocks::NAME);
+    let encode = |(place, event)| {
+        let (cause, at) = (Uuid::from_u128(place), chrono::DateTime::UNIX_EPOCH);
+        let metadata = Metadata::new(Uuid::from_u128(5), cause, at, LOG);
+        NewEvent::encode(event, metadata, &stream, 0).unwrap()
+    };
+    let append = Append {
+        events: (0..).zip(events).map(encode).collect(),
+        stream: stream.clone(),
+        expected: ExpectedRevision::Any,
+    };
+    log.store.append(vec![append]).await.remove(0).unwrap();
+}
+
+fn by() -> rebuild::By {
+    rebuild::By {
+        actor: "somebody".into(),
+        reason: None,
+    }
+}
+
+fn started(id: Uuid, version: u32, generation: u32) -> rebuild::Event {
+    rebuild::Event::RebuildStarted(rebuild::RebuildStarted {
+        rebuild_id: id,
+        version,
+        generation,
+        replaces: 0,
+        by: by(),
+    })
+}
+
+fn dropped(id: Uuid, version: u32, generation: u32) -> rebuild::Event {
+    rebuild::Event::GenerationDropped(rebuild::GenerationDropped {
+        rebuild_id: id,
+        version,
+        generation,
+        by: by(),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_follows_at_once_on_one_that_was_dropped_is_compared() {
+    let log = shop().await;
+    let slow = Arc::new(Slow::default());
+    slow.is_stuck.store(true, Ordering::Relaxed);
+    let documents: Arc<dyn Documents> = slow.clone();
+    let projections = open(&log.store, &documents).await;
+    let router = projections.routes().into_router();
+    let stock = projections.progress().remove(2);
+    let (ran, ()) = running(projections, async {
+        let head = log.store.durable();
+        assert!(stock.considered().wait(head, Duration::from_secs(9)).await);
+        let first = post(&router, START, "a").await;
+        let first: Uuid = first.body["rebuild_id"].as_str().unwrap().parse().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let next = Uuid::from_u128(77);
+        let version = Stocks::VERSION;
+        let events = vec![dropped(first, version, 1), started(next, version, 2)];
+        happened(&log, events).await;
+        slow.is_stuck.store(false, Ordering::Relaxed);
+        until(&router, &format!("{START}/{next}"), "ready").await;
+    })
+    .await;
+    ran.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_of_another_log_is_removed_though_the_database_fails_meanwhile() {
+    let log = shop().await;
+    let slow = Arc::new(Slow {
+        failing_discards: AtomicUsize::new(2),
+        ..Slow::default()
+    });
+    let documents: Arc<dyn Documents> = slow.clone();
+    let foreign = Checkpoint {
+        log: LogId(Uuid::from_u128(99)),
+        position: Position::dense(3),
+        event_id: None,
+    };
+    let collection = Stocks::collection().in_generation(1);
+    let commit = documents.commit(&collection, None, &foreign, Vec::new());
+    commit.await.unwrap();
+    let projections = open(&log.store, &documents).await;
+    let router = projections.routes().into_router();
+    let (ran, ()) = running(projections, async {
+        let started = post(&router, START, "a").await;
+        let location = started.headers["location"].to_str().unwrap().to_owned();
+        until(&router, &location, "ready").await;
+    })
+    .await;
+    ran.unwrap();
+    assert_eq!(slow.failing_discards.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_version_of_the_program_left_is_removed() {
+    let log = shop().await;
+    let documents = documents();
+    let left = Collection {
+        version: Stocks::VERSION + 1,
+        ..Stocks::collection().in_generation(1)
+    };
+    let at = Checkpoint {
+        log: LOG,
+        position: Position::dense(1),
+        event_id: None,
+    };
+    let commit = documents.commit(&left, None, &at, Vec::new());
+    commit.await.unwrap();
+    let id = Uuid::from_u128(77);
+    let events = vec![started(id, left.version, 1), dropped(id, left.version, 1)];
+    happened(&log, events).await;
+    let projections = open(&log.store, &documents).await;
+    let (ran, ()) = running(projections, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(documents.checkpoint(&left).await.unwrap(), None);
+    })
+    .await;
+    ran.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_is_read_though_a_generation_that_nobody_asks_cannot_be() {
+    let log = shop().await;
+    let slow = Slow::default();
+    let inner: Arc<dyn Documents> = Arc::new(slow.inner.clone());
+    let projections = open(&log.store, &inner).await;
+    let router = projections.routes().into_router();
+    let (ran, ()) = running(projections, async {
+        let started = post(&router, START, "a").await;
+        let location = started.headers["location"].to_str().unwrap().to_owned();
+        until(&router, &location, "ready").await;
+    })
+    .await;
+    ran.unwrap();
+    let reading = |lost| {
+        let documents: Arc<dyn Documents> = Arc::new(Slow {
+            inner: slow.inner.clone(),
+            lost: Some(lost),
+            ..Slow::default()
+        });
+        let books: Arc<dyn recourse_views::books::Books> = Arc::new(memory::Books::default());
+        let clock = TokioClock::new("2024-10-05T00:00:00Z".parse().unwrap());
+        let store = Arc::new(log.store.clone());
+        crate::reading(store, documents, books, Arc::new(clock))
+    };
+    let router = reading(1).await.unwrap().into_router();
+    let listing = shown_by(&router, "/v1/projections").await;
+    assert_eq!(listing["items"][2]["rebuild"]["position"], Value::Null);
+    assert_eq!(shown_by(&router, "/v1/stock/tea-1").await["received"], 5);
+    assert!(reading(0).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -118,14 +118,22 @@ pub struct Switch {
     pub rebuild_id: Uuid,
     /// The version of the projection that is running.
     pub version: u32,
+    /// How far both are; none where that is not known, as the process that is asked feeds either of
+    /// them not yet, or has not heard of the rebuild.
+    pub level: Option<Level>,
+    /// On whose behalf.
+    pub by: By,
+}
+
+/// How far the two generations of a rebuild have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Level {
     /// The generation that is to be live, as it was when `target` was read.
     pub generation: u32,
     /// How far the one that is to be live has come.
     pub target: Position,
     /// How far the one that is live had come when this was asked for.
     pub live: Position,
-    /// On whose behalf.
-    pub by: By,
 }
 
 /// What can have happened to the generations of a view.
@@ -185,7 +193,9 @@ pub struct Compared {
 }
 
 /// A row of the live generation that is not what the new one has.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[schemars(rename = "ProjectionDifference")]
 pub struct Difference {
     /// Which row.
@@ -195,7 +205,9 @@ pub struct Difference {
 }
 
 /// How a row of the live generation differs from the new one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[schemars(rename = "ProjectionDifferenceKind")]
 #[serde(rename_all = "snake_case")]
 pub enum DifferenceKind {
@@ -261,6 +273,9 @@ pub enum NotReady {
     /// It has not been compared with the live one.
     #[error("it is still filled and has not been compared with the live one")]
     NotCompared,
+    /// Who was asked does not know how far it has come.
+    #[error("how far it has come is not known here yet: ask again")]
+    NotKnown,
     /// It is behind the live one.
     #[error("it has come to {target}, and the live one to {live}")]
     Behind {
@@ -277,6 +292,9 @@ pub enum NotPossible {
     /// The generation is gone.
     #[error("its generation {0} is dropped: rebuild the view again")]
     Dropped(u32),
+    /// A later rebuild decides what is live.
+    #[error("the rebuild {0} came after it: promote that one or roll it back")]
+    Superseded(Uuid),
     /// There is nothing to go back from.
     #[error("it was not promoted")]
     NotPromoted,

@@ -1,10 +1,11 @@
 //! What happens to the generations of a view, and what that makes of them.
 
+use recourse_event_store::Position;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    By, Command, Compared, Event, GenerationDropped, NotPossible, NotReady, RebuildStarted,
+    By, Command, Compared, Event, GenerationDropped, Level, NotPossible, NotReady, RebuildStarted,
     Refusal, Switch, Switched,
 };
 
@@ -107,12 +108,12 @@ impl State {
         kept
     }
 
-    /// The generations of which nothing is to be left.
+    /// The generations of which nothing is to be left, each with the version of the projection that
+    /// filled it: whatever version is running, it removes them all.
     #[must_use]
-    pub fn gone(&self, version: u32) -> Vec<u32> {
-        let of_version = |rebuild: &&Rebuild| rebuild.version == version;
-        let rebuilds = self.rebuilds.iter().filter(of_version);
-        rebuilds.filter_map(|rebuild| rebuild.dropped).collect()
+    pub fn gone(&self) -> Vec<(u32, u32)> {
+        let gone = |rebuild: &Rebuild| Some((rebuild.version, rebuild.dropped?));
+        self.rebuilds.iter().filter_map(gone).collect()
     }
 
     fn last(&self, version: u32) -> Option<&Rebuild> {
@@ -126,22 +127,25 @@ impl State {
         highest.unwrap_or(0).saturating_add(1)
     }
 
-    /// A rebuild of the running version.
-    fn of_version(&self, id: Uuid, version: u32) -> Result<&Rebuild, Refusal> {
+    /// The last rebuild of the running version, where it is this one: those before it say nothing of
+    /// what is live any more.
+    fn last_of_version(&self, id: Uuid, version: u32) -> Result<&Rebuild, Refusal> {
         let rebuild = self.rebuild(id).ok_or(Refusal::Unknown)?;
         if rebuild.version != version {
             return Err(NotPossible::OtherVersion(rebuild.version).into());
         }
-        Ok(rebuild)
-    }
-
-    /// A rebuild whose two generations are kept.
-    fn with_both(&self, id: Uuid, version: u32) -> Result<&Rebuild, Refusal> {
-        let rebuild = self.of_version(id, version)?;
-        match rebuild.dropped {
-            Some(generation) => Err(NotPossible::Dropped(generation).into()),
-            None => Ok(rebuild),
+        match self.last(version) {
+            Some(last) if last.id != id => Err(NotPossible::Superseded(last.id).into()),
+            _ => Ok(rebuild),
         }
+    }
+}
+
+/// Whether both generations of a rebuild are there to switch between.
+fn with_both(rebuild: &Rebuild) -> Result<(), Refusal> {
+    match rebuild.dropped {
+        Some(generation) => Err(NotPossible::Dropped(generation).into()),
+        None => Ok(()),
     }
 }
 
@@ -191,48 +195,58 @@ fn rebuild(state: &State, id: Uuid, version: u32, by: &By) -> Result<Vec<Event>,
 }
 
 fn promote(state: &State, switch: &Switch) -> Result<Vec<Event>, Refusal> {
-    let rebuild = state.of_version(switch.rebuild_id, switch.version)?;
+    let rebuild = state.last_of_version(switch.rebuild_id, switch.version)?;
     if rebuild.stage == Stage::Promoted {
         return Ok(Vec::new());
     }
-    let rebuild = state.with_both(switch.rebuild_id, switch.version)?;
+    with_both(rebuild)?;
     if rebuild.comparison.is_none() {
         return Err(NotReady::NotCompared.into());
     }
-    level(rebuild, switch)?;
-    Ok(vec![Event::Promoted(switched(rebuild, switch))])
+    let position = level(rebuild, switch)?;
+    Ok(vec![Event::Promoted(switched(rebuild, switch, position))])
 }
 
 fn roll_back(state: &State, switch: &Switch) -> Result<Vec<Event>, Refusal> {
-    let rebuild = state.of_version(switch.rebuild_id, switch.version)?;
+    let rebuild = state.last_of_version(switch.rebuild_id, switch.version)?;
     if rebuild.stage == Stage::RolledBack {
         return Ok(Vec::new());
     }
-    let rebuild = state.with_both(switch.rebuild_id, switch.version)?;
+    with_both(rebuild)?;
     if rebuild.stage == Stage::Filling {
         return Err(NotPossible::NotPromoted.into());
     }
-    level(rebuild, switch)?;
-    Ok(vec![Event::RolledBack(switched(rebuild, switch))])
+    let position = level(rebuild, switch)?;
+    Ok(vec![Event::RolledBack(switched(rebuild, switch, position))])
 }
 
-/// Nobody is to see less than they could see before.
-fn level(rebuild: &Rebuild, switch: &Switch) -> Result<(), Refusal> {
-    let Switch { target, live, .. } = *switch;
+/// Nobody is to see less than they could see before: how far the one is that is to be live.
+fn level(rebuild: &Rebuild, switch: &Switch) -> Result<Position, Refusal> {
+    let Some(Level {
+        generation,
+        target,
+        live,
+    }) = switch.level
+    else {
+        return Err(NotReady::NotKnown.into());
+    };
     // Where the other one is meant, nothing is known of how far this one is.
-    if target < live || switch.generation != rebuild.beside() {
+    if generation != rebuild.beside() {
+        return Err(NotReady::NotKnown.into());
+    }
+    if target < live {
         return Err(NotReady::Behind { target, live }.into());
     }
-    Ok(())
+    Ok(target)
 }
 
-fn switched(rebuild: &Rebuild, switch: &Switch) -> Switched {
+fn switched(rebuild: &Rebuild, switch: &Switch, position: Position) -> Switched {
     Switched {
         rebuild_id: rebuild.id,
         version: rebuild.version,
         generation: rebuild.beside(),
         replaced: rebuild.live(),
-        position: switch.target,
+        position,
         by: switch.by.clone(),
     }
 }

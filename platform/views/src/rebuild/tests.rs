@@ -47,9 +47,11 @@ fn switch(rebuild_id: Uuid, generation: u32, target: u64, live: u64) -> Switch {
     Switch {
         rebuild_id,
         version: 1,
-        generation,
-        target: Position::dense(target),
-        live: Position::dense(live),
+        level: Some(Level {
+            generation,
+            target: Position::dense(target),
+            live: Position::dense(live),
+        }),
         by: by(),
     }
 }
@@ -173,7 +175,7 @@ fn what_is_promoted_is_live_and_the_one_before_is_fed_until_it_is_dropped() {
         .then([dropped(FIRST, 0)]);
     let later = state(past.into_iter().chain([dropped(FIRST, 0)]));
     assert_eq!((later.live(1), later.kept(1)), (1, vec![1]));
-    assert_eq!(later.gone(1), [0]);
+    assert_eq!(later.gone(), [(1, 0)]);
 }
 
 #[test]
@@ -247,13 +249,55 @@ fn what_was_never_promoted_is_not_rolled_back() {
 }
 
 #[test]
+fn a_rebuild_that_a_later_one_followed_decides_nothing_any_more() {
+    let promoted = [
+        started(FIRST, 1, 0),
+        compared(FIRST),
+        promoted(FIRST, 1, 0),
+        dropped(FIRST, 0),
+        started(SECOND, 2, 1),
+        compared(SECOND),
+        promoted(SECOND, 2, 1),
+    ];
+    of(promoted)
+        .when(Command::Promote(switch(FIRST, 1, 9, 9)))
+        .then_refused("rebuild-not-possible");
+    let back = [
+        started(FIRST, 1, 0),
+        compared(FIRST),
+        self::promoted(FIRST, 1, 0),
+        rolled_back(FIRST, 0, 1),
+        dropped(FIRST, 1),
+        started(SECOND, 2, 0),
+        compared(SECOND),
+        self::promoted(SECOND, 2, 0),
+    ];
+    of(back)
+        .when(Command::RollBack(switch(FIRST, 0, 9, 9)))
+        .then_refused("rebuild-not-possible");
+}
+
+#[test]
+fn nothing_is_switched_while_nobody_knows_how_far_it_is() {
+    let past = [started(FIRST, 1, 0), compared(FIRST)];
+    let mut unknown = switch(FIRST, 1, 9, 9);
+    unknown.level = None;
+    of(past)
+        .when(Command::Promote(unknown))
+        .then_refused("rebuild-not-ready");
+}
+
+#[test]
+fn what_another_version_left_is_removed_whatever_version_is_running() {
+    let past = [started(FIRST, 1, 0), compared(FIRST), dropped(FIRST, 1)];
+    assert_eq!(state(past).gone(), [(1, 1)]);
+}
+
+#[test]
 fn another_version_has_generations_of_its_own() {
     let past = [started(FIRST, 1, 0), compared(FIRST), promoted(FIRST, 1, 0)];
     let now = state(past.clone());
-    assert_eq!(
-        (now.live(2), now.kept(2), now.gone(2)),
-        (0, vec![0], vec![])
-    );
+    assert_eq!((now.live(2), now.kept(2), now.gone()), (0, vec![0], vec![]));
     let of_two = |rebuild_id| Command::Rebuild {
         rebuild_id,
         version: 2,
@@ -302,11 +346,11 @@ fn one_generation_is_live_and_none_comes_back_whatever_is_asked() {
                     after = Generations::evolve(after, event);
                     let kept = after.kept(1);
                     assert!(kept.len() <= 2 && kept[0] == after.live(1), "{after:?}");
-                    for gone in after.gone(1) {
+                    for (_, gone) in after.gone() {
                         assert!(!kept.contains(&gone), "{after:?}");
                     }
-                    for gone in state.gone(1) {
-                        assert!(after.gone(1).contains(&gone), "{after:?}");
+                    for gone in state.gone() {
+                        assert!(after.gone().contains(&gone), "{after:?}");
                     }
                     let known = |generation: u32| {
                         generation == 0
