@@ -1,6 +1,9 @@
 //! A server, as the commands that read from it and act on it see it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::{Router, body::Body, http::Request};
@@ -29,23 +32,41 @@ pub(crate) struct Server {
 /// What a command that only reads asks, for its options: `#[command(flatten)]` it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Source {
-    #[command(flatten)]
-    pub(crate) server: Server,
+    /// The server; the one of this machine unless there is a data folder.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "data", value_parser = arguments::url)]
+    url: Option<String>,
     /// Read this data folder instead of asking a server: beside the server that has it open too,
     /// or without one.
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "url")]
-    pub(crate) data: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// Where a command that only reads does so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// At this URL.
+    Server(&'a str),
+    /// In this data folder.
+    Folder(&'a Path),
 }
 
 impl Source {
+    /// Where it is. Where neither is given, and the environment or the file names both, the server.
+    pub(crate) fn place(&self) -> Place<'_> {
+        match (&self.url, &self.data) {
+            (None, Some(data)) => Place::Folder(data),
+            (url, _) => Place::Server(url.as_deref().unwrap_or(DEFAULT_URL)),
+        }
+    }
+
     /// A client of it.
     ///
     /// # Errors
     /// Where the folder cannot be read.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
-        match &self.data {
-            None => Ok(self.server.client()?),
-            Some(data) => {
+        match self.place() {
+            Place::Server(url) => Ok(Client::new(url)?),
+            Place::Folder(data) => {
                 let queries = folder::queries(data).await;
                 let queries =
                     queries.with_context(|| format!("{} cannot be read", data.display()))?;
@@ -62,11 +83,14 @@ impl Source {
     /// # Errors
     /// Where a folder is named.
     pub(crate) fn acting(&self) -> anyhow::Result<Client> {
-        if self.data.is_some() {
-            let why = "a data folder is only read: leave --data out, and name the server by --url";
-            return Err(Usage::new(why).into());
+        match self.place() {
+            Place::Server(url) => Ok(Client::new(url)?),
+            Place::Folder(_) => {
+                let why =
+                    "a data folder is only read: leave --data out, and name the server by --url";
+                Err(Usage::new(why).into())
+            }
         }
-        Ok(self.server.client()?)
     }
 }
 
@@ -280,6 +304,39 @@ mod tests {
             problem.to_string(),
             "The body is not valid (invalid-body)\n  #/lines/0/quantity: must be at least 1"
         );
+    }
+
+    /// As the commands that read have it.
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        source: Source,
+    }
+
+    fn read(args: &[&str], env: &[(&str, &str)]) -> Source {
+        let args = std::iter::once(&"recourse").chain(args);
+        let env = |name: &str| {
+            let found = env.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| value.into())
+        };
+        let line: Line = recourse_service::options::load_from(args.map(Into::into), env).unwrap();
+        line.source
+    }
+
+    #[test]
+    fn what_is_named_by_a_flag_is_read_whatever_the_environment_names() {
+        let server = Place::Server("http://h:1");
+        let folder = Place::Folder(Path::new("d"));
+        let data = ("RECOURSE_DATA", "d");
+        let url = ("RECOURSE_URL", "http://h:1");
+        assert_eq!(read(&[], &[]).place(), Place::Server(DEFAULT_URL));
+        assert_eq!(read(&[], &[data]).place(), folder);
+        assert_eq!(read(&[], &[url]).place(), server);
+        assert_eq!(read(&["--url", "http://h:1"], &[data]).place(), server);
+        assert_eq!(read(&["--data", "d"], &[url]).place(), folder);
+        assert_eq!(read(&[], &[data, url]).place(), server);
+        assert!(read(&["--url", "http://h:1"], &[data]).acting().is_ok());
+        assert!(read(&["--data", "d"], &[url]).acting().is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `recourse replay`: history as it was, without its secrets.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Args;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     arguments, as_of,
-    client::{self, Client, escaped},
+    client::{Client, Place, Source, escaped},
     folder::Layout,
     output, types,
 };
@@ -44,12 +44,8 @@ pub(crate) struct Options {
     /// Only these types, or beginnings of types up to a dot: `order,stock.reserved`.
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     types: Vec<String>,
-    /// The server; the one of this machine unless there is a data folder.
-    #[arg(long, value_name = "URL", conflicts_with = "data", value_parser = arguments::url)]
-    url: Option<String>,
-    /// A data folder instead of a server. One may have it open.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Print JSON, as it does anyway.
     #[arg(long)]
     json: bool,
@@ -107,13 +103,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
 type Sink<'a> = &'a mut (dyn FnMut(Line) -> anyhow::Result<()> + Send);
 
 async fn each(options: &Options, sink: Sink<'_>) -> anyhow::Result<()> {
-    // A server that is named wins over a folder from the environment.
-    match (&options.url, &options.data) {
-        (None, Some(data)) => from_folder(options, data, sink).await,
-        (url, _) => {
-            let url = url.as_deref().unwrap_or(client::DEFAULT_URL);
-            from_server(options, Client::new(url)?, sink).await
-        }
+    match options.source.place() {
+        Place::Folder(data) => from_folder(options, data, sink).await,
+        Place::Server(url) => from_server(options, Client::new(url)?, sink).await,
     }
 }
 

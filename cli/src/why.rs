@@ -1,6 +1,6 @@
 //! `recourse why`: why an order or a saga stands as it does, in plain words.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -13,8 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    arguments,
-    client::{self, Client},
+    client::{Client, Place, Source},
     command,
     folder::Layout,
 };
@@ -26,12 +25,8 @@ pub(crate) struct Options {
     /// The order, or one of its sagas.
     #[arg(value_name = "ORDER|SAGA", value_parser = id)]
     id: Uuid,
-    /// The server; the one of this machine unless there is a data folder.
-    #[arg(long, value_name = "URL", conflicts_with = "data", value_parser = arguments::url)]
-    url: Option<String>,
-    /// A data folder instead of a server. One may have it open.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -46,13 +41,9 @@ fn id(text: &str) -> Result<Uuid, String> {
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    // A server that is named wins over a folder from the environment.
-    let found = match (&options.url, &options.data) {
-        (None, Some(data)) => from_folder(options.id, data).await?,
-        (url, _) => {
-            let url = url.as_deref().unwrap_or(client::DEFAULT_URL);
-            from_server(options.id, Client::new(url)?).await?
-        }
+    let found = match options.source.place() {
+        Place::Folder(data) => from_folder(options.id, data).await?,
+        Place::Server(url) => from_server(options.id, Client::new(url)?).await?,
     };
     let Some(why) = found else {
         bail!(

@@ -3,11 +3,16 @@
 //! A service describes its options once, as a `clap::Args` struct; this module lets the file and
 //! the environment speak in place of a default. So every flag `--max-body-bytes` is also
 //! `RECOURSE_MAX_BODY_BYTES` and the key `max-body-bytes` of the file, with no second
-//! description to keep in step. See `docs/decisions/0003-options.md`.
+//! description to keep in step. Of two options that exclude each other, the one that is said
+//! nearer to the process counts alone. See `docs/decisions/0003-options.md`.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+};
 
-use clap::{ArgAction, Command, Parser};
+use clap::{ArgAction, ArgMatches, Command, Parser, parser::ValueSource};
 
 /// Why there are no options.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +91,86 @@ pub fn load_from<P: Parser>(
         Some(path) => read_file(path.into(), &command)?,
         None => BTreeMap::new(),
     };
+    let mut environment = BTreeMap::new();
     for name in option_names(&command) {
         if let Some(value) = env(&variable(&name)) {
-            defaults.insert(name, vec![value]);
+            environment.insert(name, vec![value]);
         }
     }
+    // A default conflicts with nothing, so clap would take both.
+    let line = CommandLine::read(P::command(), &command, &args);
+    for name in line.excluded_by(&line.given) {
+        environment.remove(&name);
+        defaults.remove(&name);
+    }
+    for name in line.excluded_by(&environment.keys().cloned().collect()) {
+        defaults.remove(&name);
+    }
+    defaults.append(&mut environment);
     let command = with_defaults(P::command(), &defaults);
     let matches = command.try_get_matches_from(args)?;
     P::from_arg_matches(&matches).map_err(|error| Error::Usage(error.format(&mut P::command())))
+}
+
+/// The command line alone.
+struct CommandLine<'a> {
+    /// The command that is run, below those that lead to it.
+    commands: Vec<&'a Command>,
+    /// The options that are given, by their long names.
+    given: BTreeSet<String>,
+}
+
+impl<'a> CommandLine<'a> {
+    /// Reads as much as can be: what is wrong is said when it is read again with the defaults.
+    /// `built` is `command` once it is built.
+    fn read(command: Command, built: &'a Command, args: &[OsString]) -> Self {
+        let mut line = Self {
+            commands: vec![built],
+            given: BTreeSet::new(),
+        };
+        if let Ok(matches) = command.ignore_errors(true).try_get_matches_from(args) {
+            line.follow(built, &matches);
+        }
+        line
+    }
+
+    fn follow(&mut self, command: &'a Command, matches: &ArgMatches) {
+        for arg in command.get_arguments() {
+            let id = arg.get_id();
+            let is_given = matches.ids().any(|found| found == id)
+                && matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+            if let Some(name) = arg.get_long().filter(|_| is_given) {
+                self.given.insert(name.to_owned());
+            }
+        }
+        let below = matches.subcommand();
+        if let Some((name, matches)) = below
+            && let Some(below) = command.find_subcommand(name)
+        {
+            self.commands.push(below);
+            self.follow(below, matches);
+        }
+    }
+
+    /// The options that exclude one of these, or are excluded by it.
+    fn excluded_by(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
+        let mut excluded = BTreeSet::new();
+        for command in &self.commands {
+            for arg in command.get_arguments() {
+                for other in command.get_arg_conflicts_with(arg) {
+                    let (Some(one), Some(other)) = (arg.get_long(), other.get_long()) else {
+                        continue;
+                    };
+                    for (by, name) in [(one, other), (other, one)] {
+                        if names.contains(by) {
+                            excluded.insert(name.to_owned());
+                        }
+                    }
+                }
+            }
+        }
+        excluded
+    }
 }
 
 /// The environment variable of an option.
@@ -219,6 +296,7 @@ mod tests {
     #[derive(Debug, Subcommand)]
     enum Sub {
         Up(Up),
+        Look(Look),
     }
 
     #[derive(Debug, Args)]
@@ -233,6 +311,22 @@ mod tests {
         data: PathBuf,
     }
 
+    /// From where to read: one excludes the other, for this command and those below it.
+    #[derive(Debug, Args)]
+    struct Look {
+        #[arg(long, global = true)]
+        server: Option<String>,
+        #[arg(long, global = true, conflicts_with = "server")]
+        folder: Option<String>,
+        #[command(subcommand)]
+        what: What,
+    }
+
+    #[derive(Debug, Subcommand)]
+    enum What {
+        All,
+    }
+
     fn up(args: &[&str], env: &[(&str, &str)], file: Option<&str>) -> Result<Up, Error> {
         let mut held = tempfile::NamedTempFile::new().unwrap();
         let mut all = vec![OsString::from("recourse"), "up".into()];
@@ -244,8 +338,53 @@ mod tests {
         all.extend(args.iter().map(Into::into));
         let env: BTreeMap<_, _> = env.iter().copied().collect();
         let top: Top = load_from(all, |name| env.get(name).map(Into::into))?;
-        let Sub::Up(up) = top.command;
-        Ok(up)
+        match top.command {
+            Sub::Up(up) => Ok(up),
+            Sub::Look(_) => panic!("not asked for"),
+        }
+    }
+
+    /// The server and the folder that are looked at.
+    fn look(args: &[&str], env: &[(&str, &str)], file: &str) -> [Option<String>; 2] {
+        let mut held = tempfile::NamedTempFile::new().unwrap();
+        held.write_all(file.as_bytes()).unwrap();
+        let mut all: Vec<OsString> = vec!["recourse".into(), "--config".into()];
+        all.push(held.path().into());
+        all.extend(args.iter().map(Into::into));
+        let env: BTreeMap<_, _> = env.iter().copied().collect();
+        let top: Top = load_from(all, |name| env.get(name).map(Into::into)).unwrap();
+        match top.command {
+            Sub::Look(Look {
+                server,
+                folder,
+                what: What::All,
+            }) => [server, folder],
+            Sub::Up(_) => panic!("not asked for"),
+        }
+    }
+
+    #[test]
+    fn of_two_that_exclude_each_other_the_one_that_is_said_nearer_counts_alone() {
+        let [server, folder] = [Some("s".to_owned()), Some("f".to_owned())];
+        let folder_of_env = [("RECOURSE_FOLDER", "f")];
+        let server_of_env = [("RECOURSE_SERVER", "s")];
+        // Before and behind what stands below.
+        for args in [
+            ["look", "--server", "s", "all"],
+            ["look", "all", "--server", "s"],
+        ] {
+            assert_eq!(look(&args, &folder_of_env, ""), [server.clone(), None]);
+            assert_eq!(look(&args, &[], "folder = \"f\""), [server.clone(), None]);
+        }
+        let args = ["look", "all", "--folder", "f"];
+        assert_eq!(look(&args, &server_of_env, ""), [None, folder.clone()]);
+        assert_eq!(look(&args, &[], "server = \"s\""), [None, folder.clone()]);
+        // The environment is nearer than the file.
+        let all = ["look", "all"];
+        let of_env = look(&all, &folder_of_env, "server = \"s\"");
+        assert_eq!(of_env, [None, folder]);
+        let of_env = look(&all, &server_of_env, "folder = \"f\"");
+        assert_eq!(of_env, [server, None]);
     }
 
     #[test]
