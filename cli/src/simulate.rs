@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{IsTerminal as _, Write as _},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     process::ExitCode,
 };
 
@@ -101,16 +101,14 @@ struct Broken {
 
 /// Runs the seeds one after the other, up to the first that breaks a promise.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let seeds = match options.seed {
-        Some(seed) => vec![seed],
-        None => options.seeds.clone().collect(),
-    };
+    let seeds = options.seeds();
     let mut report = Report {
         seeds: Vec::new(),
         total: Tally::default(),
         broken: None,
     };
-    let mut shown = Shown::new(options.json, seeds.len());
+    let count = seeds.end().saturating_sub(*seeds.start());
+    let mut shown = Shown::new(options.json, count.saturating_add(1));
     shown.begin()?;
     for seed in seeds {
         shown.at(seed);
@@ -145,6 +143,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 impl Options {
+    /// Those that are run.
+    fn seeds(&self) -> RangeInclusive<u64> {
+        match self.seed {
+            Some(seed) => seed..=seed,
+            // None of the ranges that are taken is empty.
+            None => self.seeds.start..=self.seeds.end.saturating_sub(1),
+        }
+    }
+
     /// The command that simulates one of them again.
     fn again(&self, seed: u64) -> String {
         let mut command = format!("recourse simulate --seed {seed}");
@@ -275,12 +282,12 @@ fn counted(total: &Tally) -> String {
 struct Shown {
     lines: bool,
     progress: Option<std::io::Stderr>,
-    count: usize,
-    at: usize,
+    count: u64,
+    at: u64,
 }
 
 impl Shown {
-    fn new(json: bool, count: usize) -> Self {
+    fn new(json: bool, count: u64) -> Self {
         let progress = std::io::stderr();
         Self {
             lines: !json,
@@ -291,8 +298,14 @@ impl Shown {
     }
 
     fn begin(&self) -> anyhow::Result<()> {
+        self.tell(HEADER)
+    }
+
+    /// A line. Whoever reads no more of them wants to know all the same whether a promise is broken:
+    /// the exit code says it.
+    fn tell(&self, line: &str) -> anyhow::Result<()> {
         match self.lines {
-            true => output::line(HEADER),
+            true => output::text(&format!("{line}\n")),
             false => Ok(()),
         }
     }
@@ -307,10 +320,7 @@ impl Shown {
 
     fn done(&mut self, seed: &Seed) -> anyhow::Result<()> {
         self.end();
-        match self.lines {
-            true => output::line(&seed.line()),
-            false => Ok(()),
-        }
+        self.tell(&seed.line())
     }
 
     /// Takes back what it says of a seed that runs.
@@ -324,6 +334,27 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_that_are_given_are_run_though_the_environment_names_another() {
+        use clap::Parser;
+
+        #[derive(Debug, Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let of = |args: &[&str]| {
+            let args = std::iter::once(&"recourse").chain(args);
+            let env = |name: &str| (name == "RECOURSE_SEED").then(|| "7".into());
+            let line = recourse_service::options::load_from(args.map(Into::into), env);
+            let line: Line = line.unwrap();
+            line.options.seeds()
+        };
+        assert_eq!(of(&["--seeds", "1000"]), 1..=1000);
+        assert_eq!(of(&[]), 7..=7);
+        assert_eq!(of(&["--seed", "3"]), 3..=3);
+    }
 
     #[test]
     fn seeds_are_so_many_or_from_one_up_to_another() {

@@ -9,7 +9,10 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
-use std::{io::Write as _, process::Command};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use recourse::simulation::{self, Options, Outcome, Tally};
 use serde_json::Value;
@@ -138,4 +141,14 @@ fn a_broken_promise_is_told_with_the_command_that_shows_it_again() {
             .unwrap()
             .contains("the log ends at")
     );
+}
+
+#[test]
+fn whoever_reads_no_more_is_told_by_the_exit_code_that_a_promise_is_broken() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recourse"));
+    command.env_clear().arg("simulate");
+    command.args(["--settle-within-s", "1", "--seeds", "3..9"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
