@@ -1,15 +1,66 @@
 //! The end of a run: all settles, and every promise is held.
 
-use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+};
 
 use recourse_bench::verify::{self, BookView, Projected, View};
-use recourse_domain::payment::Operation;
+use recourse_domain::{
+    PaymentId,
+    payment::{self, Operation},
+};
 use recourse_event_store::{EventStore, Filter, Position, Read, Visibility};
 use recourse_projection_services::{ledger, orders, products, sagas, stock};
 use recourse_service::Clock as _;
 use recourse_views::{documents::Documents, projector::Bookkeeping as _};
 
 use super::{breach::Breach, tally::Tally, world::World};
+
+/// What the log tells of a payment.
+#[derive(Default)]
+struct Told {
+    /// What took effect.
+    applied: BTreeSet<Operation>,
+    /// What the provider is asked about.
+    open: BTreeSet<Operation>,
+    /// What it was asked about no more, at some time: an operator may have said what came of it, and
+    /// may have been wrong.
+    given_up: BTreeSet<Operation>,
+}
+
+impl Told {
+    fn take(&mut self, event: &payment::Event) {
+        if let Some(operation) = event.intent() {
+            self.open.insert(operation);
+        }
+        match event.outcome() {
+            Some((operation, refused)) => {
+                self.open.remove(&operation);
+                if refused.is_none() {
+                    self.applied.insert(operation);
+                }
+            }
+            None => {
+                if let payment::Event::Unknown(unknown) = event
+                    && unknown.given_up
+                {
+                    self.given_up.insert(unknown.operation);
+                }
+            }
+        }
+    }
+
+    /// Whether that is what happened. Of what is open or was given up nobody can tell.
+    fn says(&self, happened: &BTreeSet<Operation>) -> bool {
+        let known = |operation: &&Operation| {
+            !self.open.contains(operation) && !self.given_up.contains(operation)
+        };
+        let applied = self.applied.iter().filter(known);
+        applied.eq(happened.iter().filter(known))
+    }
+}
 
 impl World {
     /// Nothing goes wrong any more; everything must settle within its deadlines.
@@ -133,18 +184,24 @@ impl World {
             self.tally.written_off += written_off.iter().filter(|sum| **sum != 0).count() as u64;
         }
         self.tally.provider_faults = self.provider.faults();
-        self.check_provider(&report)
+        self.check_provider(&report).await
     }
 
     /// What really happened at the provider is what the log says.
-    fn check_provider(&self, report: &verify::Report) -> Result<(), Breach> {
+    async fn check_provider(&self, report: &verify::Report) -> Result<(), Breach> {
         let orders: u64 = report.orders.values().sum();
+        let mut told = self.told().await?;
         let mut authorized = 0;
         for (payment, operations) in self.provider.effects() {
             let breach = |what| {
                 let payment = payment.to_string();
                 Err(Breach::Provider { payment, what })
             };
+            let told = told.remove(&payment).unwrap_or_default();
+            let happened: BTreeSet<Operation> = operations.iter().copied().collect();
+            if !told.says(&happened) {
+                return breach("moved other money than the log says");
+            }
             let mut once = operations.clone();
             once.dedup();
             if once != operations {
@@ -161,7 +218,45 @@ impl World {
                 return breach("was authorized, and there are fewer orders");
             }
         }
+        for (payment, told) in told {
+            if !told.says(&BTreeSet::new()) {
+                let payment = payment.to_string();
+                let what = "moved no money, and the log says that it did";
+                return Err(Breach::Provider { payment, what });
+            }
+        }
         Ok(())
+    }
+
+    /// What the log tells of every payment.
+    async fn told(&self) -> Result<BTreeMap<PaymentId, Told>, Breach> {
+        let mut told: BTreeMap<PaymentId, Told> = BTreeMap::new();
+        let mut from = Position::START;
+        loop {
+            let batch = self
+                .store
+                .read_all(Read {
+                    from: Some(from),
+                    direction: recourse_event_store::Direction::Forward,
+                    visibility: Visibility::Durable,
+                    filter: Filter::categories(&["payment"]),
+                    max_events: 1_000,
+                })
+                .await
+                .map_err(Breach::engine)?;
+            for event in &batch.events {
+                if &*event.event.event_type == recourse_cqrs::COMMAND_REFUSED {
+                    continue;
+                }
+                let id = event.stream.id().parse().map_err(Breach::engine)?;
+                let happened = event.decode::<payment::Event>().map_err(Breach::engine)?;
+                told.entry(PaymentId(id)).or_default().take(&happened);
+            }
+            from = batch.considered;
+            if batch.at_end {
+                return Ok(told);
+            }
+        }
     }
 
     async fn count_ends(&self) -> Result<Tally, Breach> {
