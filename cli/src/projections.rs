@@ -94,7 +94,9 @@ struct View {
     #[serde(default)]
     generation: u32,
     position: String,
-    lag_events: u64,
+    /// Not of an event store whose positions do not count events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lag_events: Option<u64>,
     lag_ms: u64,
     status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,6 +249,7 @@ impl Listing {
                 status,
                 ..
             } = view;
+            let lag_events = lag_events.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
             let _ = writeln!(
                 text,
                 "{name:<10} {version:>7} {generation:>10}  {status:<9} {lag_events:>10} \
@@ -273,13 +276,17 @@ impl Rebuild {
             ..
         } = self;
         let mut text = format!("{rebuild_id}: generation {generation} {status}");
-        if let (Some(share), Some(position), Some(lag)) =
-            (self.share, &self.position, self.lag_events)
-        {
+        if let (Some(share), Some(position)) = (self.share, &self.position) {
             let percent = share * 100.0;
-            let _ = write!(text, ", {percent:.0} % at {position}, {lag} events behind");
+            let _ = write!(text, ", {percent:.0} % at {position}{}", self.behind());
         }
         text
+    }
+
+    /// `, 7 events behind`; nothing where events are not counted.
+    fn behind(&self) -> String {
+        let behind = self.lag_events.map(|lag| format!(", {lag} events behind"));
+        behind.unwrap_or_default()
     }
 
     fn text(&self, view: &str) -> String {
@@ -338,12 +345,9 @@ impl Shown {
             return;
         };
         let percent = rebuild.share.unwrap_or_default() * 100.0;
-        let lag = rebuild.lag_events.unwrap_or_default();
+        let behind = rebuild.behind();
         // Nothing can be told where there is nowhere to tell it.
-        let _ = write!(
-            to,
-            "\rfilling {view} {percent:>3.0} %, {lag} events behind "
-        );
+        let _ = write!(to, "\rfilling {view} {percent:>3.0} %{behind} ");
         let _ = to.flush();
         self.is_begun = true;
     }

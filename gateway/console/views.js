@@ -27,13 +27,19 @@ export async function show(page, visit) {
   visit.every(1000, () => look().catch((error) => error.name !== 'AbortError' && visit.connected('lost')));
 }
 
+/** How many events one is behind, where the log counts them. */
+function behind({ lag_events: events, lag_ms: ms }) {
+  if (events === undefined) return ms === 0 ? 'up to date' : 'behind';
+  return events === 0 ? 'up to date' : `${events.toLocaleString()} events`;
+}
+
 /** All of them; where `acts` says what can be done to one, with all that is known of each. */
 export async function listed(signal, acts = null) {
   const { body } = await get(paths.projections, {}, {}, { signal });
   const columns = [
     ['View', ({ name }) => name],
     ['Status', ({ status }) => badge(status)],
-    ['Behind', ({ lag_events: events }) => (events === 0 ? 'up to date' : `${events.toLocaleString()} events`), 'number'],
+    ['Behind', behind, 'number'],
     ['Lag', ({ lag_ms: ms }) => duration(ms), 'number'],
   ];
   const more = [

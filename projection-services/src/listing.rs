@@ -63,8 +63,10 @@ struct Shown {
     generation: u32,
     /// How far it has considered the log.
     position: String,
-    /// How many durable events it has not considered.
-    lag_events: u64,
+    /// How many durable events it has not considered. Left out where the positions of the event
+    /// store do not count events, as those of EventStoreDB do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_events: Option<u64>,
     /// How long ago the oldest of these was recorded.
     lag_ms: u64,
     status: Status,
@@ -131,8 +133,7 @@ impl Service {
             version: progress.version,
             generation: progress.generation(),
             position: position::write(considered, log),
-            // An engine that does not count its events has no nearer figure than this.
-            lag_events: head.commit.saturating_sub(considered.commit),
+            lag_events: generations::lag_events(self.store.counts_events(), considered, head),
             lag_ms: self.lag_ms(considered, head).await?,
             status,
             detail,

@@ -198,6 +198,12 @@ pub trait EventStore: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether positions count events: then the difference of two is how many lie between. Where they
+    /// are places in files it says nothing of that.
+    fn counts_events(&self) -> bool {
+        true
+    }
+
     /// Appends to several streams, each by itself: one may be refused and the next taken. The
     /// answers come in the order of the appends, and so do the positions.
     ///

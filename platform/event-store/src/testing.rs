@@ -61,6 +61,10 @@ impl<L: Layer> EventStore for L {
         self.beneath().former_names()
     }
 
+    fn counts_events(&self) -> bool {
+        self.beneath().counts_events()
+    }
+
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
         Layer::append(self, appends).await
     }

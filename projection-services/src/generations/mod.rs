@@ -39,7 +39,7 @@ pub(crate) use self::{
     keeper::Keeper,
     kind::Kind,
     serving::{Serving, Telling},
-    shown::{Rebuild, history},
+    shown::{Rebuild, history, lag_events},
     view::View,
 };
 

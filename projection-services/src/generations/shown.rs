@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use recourse_cqrs::Aggregate as _;
-use recourse_event_store::{LogId, Position, RecordedEvent, StoreError};
+use recourse_event_store::{EventStore, LogId, Position, RecordedEvent, StoreError};
 use recourse_service::{Problem, errors, position, readiness::Health};
 use recourse_views::rebuild::{self, Event, Generations, Stage, State};
 use schemars::JsonSchema;
@@ -32,7 +32,8 @@ pub(crate) struct Rebuild {
     /// How far the generation that it fills has considered the log, while it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<String>,
-    /// How many durable events that one has not considered.
+    /// How many durable events that one has not considered. Left out where the positions of the
+    /// event store do not count events, as those of EventStoreDB do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_events: Option<u64>,
     /// Which part of the log that one has considered: from 0 to 1.
@@ -104,17 +105,21 @@ pub(crate) struct History {
     pub(crate) revision: Option<u64>,
     pub(crate) position: Position,
     log: LogId,
+    /// Whether the log's positions count events.
+    counts_events: bool,
 }
 
 impl History {
     /// Of the events of a view's stream.
-    pub(crate) fn of(events: &[Arc<RecordedEvent>], log: LogId) -> Result<Self, Problem> {
+    fn of(events: &[Arc<RecordedEvent>], store: &dyn EventStore) -> Result<Self, Problem> {
+        let log = store.log_id();
         let mut history = Self {
             state: State::default(),
             entries: Vec::with_capacity(events.len()),
             revision: None,
             position: Position::START,
             log,
+            counts_events: store.counts_events(),
         };
         for event in events {
             let unreadable = |error: recourse_event_store::typed::Error| {
@@ -181,7 +186,8 @@ impl History {
             replaces: rebuild.replaces,
             live: self.state.live(rebuild.version),
             position: position.map(|position| position::write(position, self.log)),
-            lag_events: position.map(|position| head.commit.saturating_sub(position.commit)),
+            lag_events: position
+                .and_then(|position| lag_events(self.counts_events, position, head)),
             share: position.map(|position| share(position, head)),
             comparison: rebuild.comparison.as_ref().map(|compared| Comparison {
                 position: position::write(compared.position, self.log),
@@ -203,12 +209,14 @@ impl History {
 }
 
 /// What is durable of a view's stream, to be shown.
-pub(crate) async fn history(
-    store: &dyn recourse_event_store::EventStore,
-    view: &View,
-) -> Result<History, Problem> {
+pub(crate) async fn history(store: &dyn EventStore, view: &View) -> Result<History, Problem> {
     let events: Result<_, StoreError> = super::view::read(store, &view.stream).await;
-    History::of(&events?, store.log_id())
+    History::of(&events?, store)
+}
+
+/// How many events lie between; none where positions do not count them.
+pub(crate) fn lag_events(counts_events: bool, position: Position, head: Position) -> Option<u64> {
+    counts_events.then(|| head.commit.saturating_sub(position.commit))
 }
 
 /// To four digits.
@@ -222,6 +230,12 @@ fn share(position: Position, head: Position) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_many_events_are_missing_is_said_only_where_positions_count_them() {
+        let of = |counts| lag_events(counts, Position::dense(3), Position::dense(9));
+        assert_eq!((of(true), of(false)), (Some(6), None));
+    }
 
     #[test]
     fn the_share_is_a_part_of_one() {

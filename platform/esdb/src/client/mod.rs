@@ -104,6 +104,11 @@ impl EventStore for Store {
         self.names.former.clone()
     }
 
+    /// Of `EventStoreDB` they are places in its files, and the protocol does not say whose they are.
+    fn counts_events(&self) -> bool {
+        false
+    }
+
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
         self.inner.append(appends).await
     }

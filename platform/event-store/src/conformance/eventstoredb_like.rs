@@ -182,6 +182,10 @@ impl EventStore for Store {
         self.inner.log_id()
     }
 
+    fn counts_events(&self) -> bool {
+        false
+    }
+
     async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
         let mut answers = Vec::with_capacity(appends.len());
         let mut connected = true;
