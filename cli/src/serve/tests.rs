@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
+    task::spawn_blocking,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -121,9 +122,11 @@ impl Apart {
         self.threads.shutdown_background();
     }
 
-    /// At once, wherever it is. Says where it was.
-    fn dies(self) -> SocketAddr {
-        self.threads.shutdown_background();
+    /// At once, wherever it is. Says where it was, which is free again.
+    async fn dies(self) -> SocketAddr {
+        let threads = self.threads;
+        let ending = spawn_blocking(move || threads.shutdown_timeout(PATIENCE));
+        ending.await.unwrap();
         self.address
     }
 }
@@ -187,7 +190,7 @@ impl World {
     }
 
     async fn kill(&mut self, at: usize) {
-        let address = self.services[at].take().unwrap().dies();
+        let address = self.services[at].take().unwrap().dies().await;
         let service = Apart::service(Service::ALL[at], &self.engines, address);
         self.services[at] = Some(service.await);
     }
