@@ -57,9 +57,8 @@ pub(crate) async fn take(
     let current = state.current().cloned();
     let generation = match current {
         Some(current) if current.number >= options.generation => current,
-        Some(before) => {
+        Some(_) => {
             let started = start(store, client, options, options.generation).await?;
-            end(client, &before, started.number).await;
             state = State::read(client).await?;
             started
         }
@@ -82,6 +81,12 @@ pub(crate) async fn take(
                 store.log_id()
             ),
         });
+    }
+    // Whoever began the generation may have been cut short before this. A repeat does no harm.
+    if state.checkpoint(number).is_none()
+        && let Some(before) = state.before(number)
+    {
+        end(client, before, number).await;
     }
     check(client, options, &generation).await?;
     let lanes = Lanes::of(&generation, client.topics());

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions},
+    admin::{
+        AdminClient, AdminOptions, NewTopic, TopicReplication,
+    },
     client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
-use recourse_bus::kafka::{Client, Keyed, State};
+use recourse_bus::kafka::{Client, Generation, Keyed, State};
 use recourse_event_store::{Direction, EventStore, Filter, Read, Visibility};
 use recourse_relay::Options;
 use serde_json::{Value, json};
@@ -57,4 +59,34 @@ pub(crate) async fn delete(options: &Options, category: &str) {
     let admin: AdminClient<DefaultClientContext> = config(options).create().unwrap();
     let deleted = admin.delete_topics(&[&topic], &AdminOptions::new()).await;
     assert!(deleted.unwrap().iter().all(Result::is_ok));
+}
+
+/// Makes the topics of a generation and says that it is current, and nothing else.
+pub(crate) async fn record_generation(options: &Options, number: u32) {
+    let client = Client::new(options.kafka.clone());
+    let state = State::read(&client).await.unwrap();
+    let generation = Generation {
+        number,
+        ..state.current().unwrap().clone()
+    };
+    let admin: AdminClient<DefaultClientContext> = config(options).create().unwrap();
+    let largest = options.kafka.max_record_bytes.to_string();
+    let topics = generation.topics(client.topics());
+    let topics = topics.iter().map(|(topic, partitions)| {
+        let partitions = i32::try_from(partitions.get()).unwrap();
+        NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
+            .set("max.message.bytes", &largest)
+    });
+    let topics: Vec<_> = topics.collect();
+    let made = admin.create_topics(&topics, &AdminOptions::new()).await;
+    assert!(made.unwrap().iter().all(Result::is_ok));
+    let producer: BaseProducer = config(options).create().unwrap();
+    let (topic, key) = (client.topics().relay(), Keyed::Generation(number).key());
+    let value = serde_json::to_vec(&generation).unwrap();
+    let record = BaseRecord::to(&topic)
+        .partition(0)
+        .key(&key)
+        .payload(&value);
+    producer.send(record).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
 }

@@ -10,4 +10,5 @@
 mod broken;
 mod conformance;
 mod crashes;
+mod generations;
 mod world;
