@@ -59,8 +59,15 @@ impl From<&KafkaError> for Refusal {
     fn from(error: &KafkaError) -> Self {
         use RDKafkaErrorCode::{InvalidMessageSize, InvalidRecord, MessageSizeTooLarge};
         let code = error.rdkafka_error_code();
+        let mut reason = error.to_string();
+        if matches!(code, Some(MessageSizeTooLarge | InvalidMessageSize)) {
+            reason.push_str(
+                ". Let larger ones through with `--kafka-max-record-bytes`, here and for every \
+                 service, and with `max.message.bytes` of its topic",
+            );
+        }
         Self {
-            reason: error.to_string(),
+            reason,
             is_final: matches!(
                 code,
                 Some(MessageSizeTooLarge | InvalidMessageSize | InvalidRecord)

@@ -13,7 +13,7 @@ use crate::{
     Error, Options,
     checkpoint::{Checkpoint, Written},
     lanes::Lanes,
-    topics::{blocking, check, check_ends, create, is_empty, wrong},
+    topics::{blocking, check, check_ends, check_kept, create, is_empty, wrong},
 };
 
 /// Where a relay goes on.
@@ -27,7 +27,7 @@ pub(crate) async fn make_room(client: &Client, options: &Options) -> Result<(), 
     let topic = client.topics().relay();
     let existing = client.existing().await?;
     match existing.get(&topic) {
-        Some(1) => Ok(()),
+        Some(1) => check_kept(client, &topic).await,
         Some(found) => Err(wrong(
             &topic,
             format!(
@@ -169,6 +169,8 @@ async fn start(
         let settings = [
             ("cleanup.policy", "delete"),
             ("retention.ms", &*retention),
+            // Whatever the brokers do by themselves: records are kept for a time, not up to a size.
+            ("retention.bytes", "-1"),
             ("max.message.bytes", &*largest),
         ];
         if existing.contains_key(&topic) {

@@ -87,12 +87,71 @@ pub(crate) async fn check(
     check_settings(client, options, &topics).await
 }
 
-/// Nothing may be compacted, nor be deleted sooner than is asked for.
+/// Nothing may be compacted, nor be deleted sooner than is asked for, nor be refused for its size.
 async fn check_settings(
     client: &Client,
     options: &Options,
     topics: &[(String, std::num::NonZeroU32)],
 ) -> Result<(), Error> {
+    for (topic, settings) in settings(client, topics).await? {
+        let number = |name: &str| {
+            settings
+                .get(name)
+                .and_then(|value| value.parse::<i64>().ok())
+        };
+        if settings.get("cleanup.policy").map(String::as_str) != Some("delete") {
+            let reason = "it is compacted, and then records are missing: set `cleanup.policy` to \
+                          `delete` and start a new generation";
+            return Err(wrong(&topic, reason.to_owned()));
+        }
+        let wanted = i64::try_from(options.retention_ms).unwrap_or(i64::MAX);
+        if let Some(kept) = number("retention.ms").filter(|kept| (0..wanted).contains(kept)) {
+            let reason = format!(
+                "it keeps records for {kept} ms, and {wanted} ms are asked for: set its \
+                 `retention.ms`, or ask for less"
+            );
+            return Err(wrong(&topic, reason));
+        }
+        if let Some(kept) = number("retention.bytes").filter(|kept| *kept >= 0) {
+            let reason = format!(
+                "it deletes records once a partition has more than {kept} bytes, however young \
+                 they are: set its `retention.bytes` to -1"
+            );
+            return Err(wrong(&topic, reason));
+        }
+        let wanted = i64::try_from(options.kafka.max_record_bytes).unwrap_or(i64::MAX);
+        if let Some(largest) = number("max.message.bytes").filter(|largest| *largest < wanted) {
+            let reason = format!(
+                "it takes records of {largest} bytes at most, and {wanted} are asked for: set its \
+                 `max.message.bytes`, or ask for less (`--kafka-max-record-bytes`)"
+            );
+            return Err(wrong(&topic, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The topic of relays keeps the newest record of each key, for ever.
+pub(crate) async fn check_kept(client: &Client, topic: &str) -> Result<(), Error> {
+    let topics = [(topic.to_owned(), std::num::NonZeroU32::MIN)];
+    for (topic, settings) in settings(client, &topics).await? {
+        let policy = settings.get("cleanup.policy").map_or("", String::as_str);
+        if policy != "compact" {
+            let reason = format!(
+                "its `cleanup.policy` is `{policy}`, and what it says of generations would be \
+                 gone one day: set it to `compact`"
+            );
+            return Err(wrong(&topic, reason));
+        }
+    }
+    Ok(())
+}
+
+/// The settings of topics, as the brokers have them.
+async fn settings(
+    client: &Client,
+    topics: &[(String, std::num::NonZeroU32)],
+) -> Result<Vec<(String, BTreeMap<String, String>)>, Error> {
     let (admin, admin_options) = client.admin()?;
     let resources: Vec<_> = topics
         .iter()
@@ -102,28 +161,16 @@ async fn check_settings(
         .describe_configs(&resources, &admin_options)
         .await
         .map_err(kafka::Error::from)?;
+    let mut all = Vec::with_capacity(topics.len());
     for ((topic, _), described) in topics.iter().zip(described) {
         let described = described.map_err(|code| {
             kafka::Error::Unavailable(format!("the settings of `{topic}` cannot be read: {code}"))
         })?;
-        let value = |name| described.get(name)?.value.as_deref();
-        if value("cleanup.policy") != Some("delete") {
-            let reason = "it is compacted, and then records are missing: set `cleanup.policy` to \
-                          `delete` and start a new generation";
-            return Err(wrong(topic, reason.to_owned()));
-        }
-        let retention = value("retention.ms").and_then(|value| value.parse::<i64>().ok());
-        let wanted = i64::try_from(options.retention_ms).unwrap_or(i64::MAX);
-        if retention.is_some_and(|kept| (0..wanted).contains(&kept)) {
-            let kept = retention.unwrap_or_default();
-            let reason = format!(
-                "it keeps records for {kept} ms, and {wanted} ms are asked for: set its \
-                 `retention.ms`, or ask for less"
-            );
-            return Err(wrong(topic, reason));
-        }
+        let settings = described.entries.into_iter();
+        let settings = settings.filter_map(|entry| Some((entry.name, entry.value?)));
+        all.push((topic.clone(), settings.collect()));
     }
-    Ok(())
+    Ok(all)
 }
 
 /// A partition that ends before what it has acknowledged has lost it, or was made anew.

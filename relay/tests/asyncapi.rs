@@ -156,6 +156,7 @@ fn topics_are_described_as_the_relay_makes_them() {
         assert_eq!(kafka["partitions"], partitions.get());
         let topic = &kafka["topicConfiguration"];
         assert_eq!(topic["retention.ms"], options.retention_ms);
+        assert_eq!(topic["retention.bytes"], -1);
         assert_eq!(topic["max.message.bytes"], options.kafka.max_record_bytes);
         assert_eq!(
             words(&topic["cleanup.policy"]),

@@ -10,6 +10,7 @@
 //! A service connects only to what it needs, in any order, and waits for what is not there.
 
 use std::{
+    ops::RangeInclusive,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -64,13 +65,18 @@ pub(crate) struct Options {
     mongodb_url: Option<mongodb::Address>,
 }
 
-/// What is called how in Kafka.
+/// What is called how in Kafka, and how large it is.
 #[derive(Clone, Debug, Args)]
 #[group(skip)]
 pub(crate) struct KafkaNames {
     /// What the names of all topics and groups begin with: several systems may share a cluster.
     #[arg(long, value_name = "NAME", default_value = "recourse")]
     kafka_prefix: String,
+    /// The largest record: an event with its metadata, in bytes. The same for the relay and for all
+    /// who read; topics that are there already have to take it too (`max.message.bytes`).
+    #[arg(long, value_name = "BYTES", default_value_t = kafka::Options::default().max_record_bytes,
+          value_parser = record_bytes)]
+    kafka_max_record_bytes: usize,
 }
 
 impl KafkaNames {
@@ -78,9 +84,23 @@ impl KafkaNames {
         kafka::Options {
             brokers: brokers.to_owned(),
             prefix: self.kafka_prefix.clone(),
+            max_record_bytes: self.kafka_max_record_bytes,
             ..kafka::Options::default()
         }
     }
+}
+
+/// What the clients of Kafka can be told: more than a request of a broker holds is of no use.
+const RECORD_BYTES: RangeInclusive<usize> = 65_536..=67_108_864;
+
+fn record_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok();
+    bytes
+        .filter(|bytes| RECORD_BYTES.contains(bytes))
+        .ok_or_else(|| {
+            let (least, most) = (RECORD_BYTES.start(), RECORD_BYTES.end());
+            format!("a number of bytes from {least} to {most}")
+        })
 }
 
 /// Where PostgreSQL is.

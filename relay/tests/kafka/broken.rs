@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::{
     ClientConfig,
     admin::{
-        AdminClient, AdminOptions, NewTopic, TopicReplication,
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
     },
     client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, Producer as _},
@@ -89,4 +89,20 @@ pub(crate) async fn record_generation(options: &Options, number: u32) {
         .payload(&value);
     producer.send(record).unwrap();
     producer.flush(Duration::from_secs(10)).unwrap();
+}
+
+/// Changes a setting of a topic, and waits until the broker says so.
+pub(crate) async fn set(options: &Options, topic: &str, name: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(options).create().unwrap();
+    let resource = ResourceSpecifier::Topic(topic);
+    let settings = AlterConfig::new(resource).set(name, value);
+    let altered = admin.alter_configs([&settings], &AdminOptions::new()).await;
+    assert!(altered.unwrap().iter().all(Result::is_ok));
+    loop {
+        let described = admin.describe_configs([&resource], &AdminOptions::new());
+        let described = described.await.unwrap().remove(0).unwrap();
+        if described.get(name).unwrap().value.as_deref() == Some(value) {
+            return;
+        }
+    }
 }
