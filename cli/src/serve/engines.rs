@@ -17,7 +17,7 @@ use std::{
 
 use clap::Args;
 use futures::future::{BoxFuture, join_all};
-use recourse_bus::{Bus, Checkpoints, Turns, embedded, kafka};
+use recourse_bus::{Bus, Checkpoints, Turns, embedded, kafka, observed};
 use recourse_esdb::client;
 use recourse_event_store::{EventStore, LogId, StoreError};
 use recourse_payments::Provider;
@@ -245,6 +245,7 @@ impl Options {
                 }
                 (None, None) => None,
             };
+            bus = bus.map(|bus| watched(bus, process));
         }
         if let (Some(dependency), Some(state)) = (postgres, databases.state.clone()) {
             pings.push(Ping::of_checkpoints(dependency, state));
@@ -382,7 +383,19 @@ pub(super) struct Connected {
     pings: Vec<Ping>,
 }
 
-struct Ping {
+/// `/readyz` says what keeps this bus's consumers from going on. An engine that answers is not enough:
+/// a record may be missing, or a topic.
+fn watched(bus: Arc<dyn Bus>, process: &Process) -> Arc<dyn Bus> {
+    let reading = process.readiness.dependency("bus", Need::Everything);
+    let tell = Arc::new(move |why: Option<String>| match why {
+        None => reading.up(),
+        Some(why) => reading.down(why),
+    });
+    Arc::new(observed::Bus::new(bus, tell))
+}
+
+/// How an engine is asked whether it is still there.
+pub(super) struct Ping {
     dependency: Dependency,
     interval: Duration,
     ask: Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>,

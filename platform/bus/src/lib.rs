@@ -22,6 +22,7 @@ pub mod faulty;
 mod hash;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod observed;
 mod port;
 mod turns;
 
