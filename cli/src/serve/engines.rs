@@ -42,6 +42,9 @@ use crate::{
 /// How often an engine is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the event store is waited for before it is said what for.
+pub(super) const FIRST_CONNECT: Duration = Duration::from_secs(5);
+
 /// The name of a checkpoint that nobody has: to ask whether the database answers.
 const NOBODY: &str = "nobody";
 
@@ -365,7 +368,7 @@ pub(super) async fn event_store(
     let what = format!("the event store at {}", options.address);
     let connecting = || async {
         let name = LogId(ids.next());
-        let store = client::Store::connect(options.clone(), name).await?;
+        let store = client::Store::connect_within(options.clone(), name, FIRST_CONNECT).await?;
         // It learns where the log ends: whoever follows it from now on begins there.
         store.appended().await?;
         Ok::<_, NotConnected>(store)

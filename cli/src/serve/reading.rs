@@ -11,7 +11,7 @@ use recourse_projection_services::live_generations;
 use recourse_service::{Clock, Ids, clock::SystemClock};
 use recourse_views::{mongodb, postgres};
 
-use super::engines::{connect_mongodb, routed};
+use super::engines::{FIRST_CONNECT, connect_mongodb, routed};
 use crate::{folder, system};
 
 /// Engines instead of a data folder.
@@ -57,7 +57,7 @@ impl Engines {
         let options = client::Options::new(event_store);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = Ids::from_entropy(clock).context("no randomness")?;
-        let store = client::Store::connect(options, LogId(ids.next()))
+        let store = client::Store::connect_within(options, LogId(ids.next()), FIRST_CONNECT * 2)
             .await
             .context("cannot open the event store")?;
         let store: Arc<dyn recourse_event_store::EventStore> = Arc::new(store);

@@ -61,6 +61,9 @@ pub enum Error {
     /// User and password cannot be sent.
     #[error("user and password of the event store cannot be sent")]
     Credentials,
+    /// The server is not there, or lets us not in.
+    #[error("the event store cannot be used: {0}")]
+    Unreachable(String),
 }
 
 /// A connection to the node that leads. Cheap to clone.
@@ -210,6 +213,11 @@ impl Connection {
             }
             up.await;
         }
+    }
+
+    /// Why there is no connection, or was none the last time.
+    pub(super) fn why_down(&self) -> String {
+        self.0.state().why.clone()
     }
 
     /// Whether there is a connection now.

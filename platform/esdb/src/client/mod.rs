@@ -70,6 +70,18 @@ impl Store {
     /// # Errors
     /// [`Error`], before anything is waited for.
     pub async fn connect(options: Options, name: LogId) -> Result<Self, Error> {
+        Self::connect_within(options, name, Duration::MAX).await
+    }
+
+    /// As [`Self::connect`], and waits for so long: whoever waits on learns for what, and asks again.
+    ///
+    /// # Errors
+    /// [`Error`]: of the options at once, [`Error::Unreachable`] after the wait.
+    pub async fn connect_within(
+        options: Options,
+        name: LogId,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let progress = Arc::new(Progress::default());
         let connection = Connection::new(options.clone(), name, Arc::clone(&progress))?;
         let (appends, queue) = mpsc::channel(appending::QUEUED_CALLS);
@@ -80,7 +92,11 @@ impl Store {
             connection.clone(),
             options.max_in_flight,
         ));
-        let names = connection.names_whenever().await;
+        let naming = tokio::time::timeout(patience, connection.names_whenever());
+        let names = match naming.await {
+            Ok(names) => names,
+            Err(_) => return Err(Error::Unreachable(connection.why_down())),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 options,

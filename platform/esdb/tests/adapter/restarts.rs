@@ -6,7 +6,10 @@ use super::{
     link::Link,
     world::{LOG, Serving, memory},
 };
-use recourse_esdb::{client::Store, server::name_log};
+use recourse_esdb::{
+    client::{self, Store},
+    server::name_log,
+};
 use recourse_event_store::{
     Append, AppendError, Direction, EventStore, ExpectedRevision, Filter, NewEvent, Position, Read,
     StoreError, StreamName, Visibility,
@@ -310,4 +313,32 @@ async fn what_may_have_taken_effect_at_any_revision_is_not_sent_twice() {
     });
     let answer = at_exact.join_next().await.unwrap().unwrap();
     assert_eq!(answer.unwrap(), 2, "what expects a revision is");
+}
+
+#[tokio::test]
+async fn who_cannot_connect_at_first_learns_why() {
+    let mut serving = Serving::start(memory()).await;
+    // It speaks in the clear.
+    let wrong = format!("esdb://{}?tls=true", serving.address);
+    let wrong = client::Options::new(wrong.parse().unwrap());
+    let address = serving.address.to_string();
+    why(wrong, &address).await;
+    let right = serving.options();
+    serving.kill().await;
+    why(right, "refused").await;
+}
+
+/// Tries until it is told why there is no connection, in these words.
+async fn why(options: client::Options, says: &str) {
+    for patience_ms in [100, 1_000, 30_000] {
+        let patience = Duration::from_millis(patience_ms);
+        let connected = Store::connect_within(options.clone(), LOG, patience).await;
+        let Err(client::Error::Unreachable(why)) = connected else {
+            panic!("it is connected");
+        };
+        if why.contains(says) && !why.contains("not asked") {
+            return;
+        }
+    }
+    panic!("it does not say `{says}`");
 }
