@@ -80,6 +80,18 @@ impl Error {
         }
     }
 
+    /// It with what caused it, in one line.
+    pub(crate) fn told(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+
     /// What a checkpoint says that is not believed.
     pub(crate) fn checkpoint(generation: u32, error: CheckpointError) -> Self {
         match error {

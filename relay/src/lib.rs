@@ -31,7 +31,10 @@ use std::{sync::Arc, time::Duration};
 
 use recourse_bus::{embedded::Outgoing, kafka::Client};
 use recourse_event_store::EventStore;
-use recourse_service::Clock;
+use recourse_service::{
+    Clock,
+    readiness::{Dependency, Health},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{error::Error, options::Options};
@@ -40,6 +43,9 @@ use self::{
     rounds::{End, Rounds},
 };
 
+/// Who has waited for the lease for so long waits for another relay, and is well.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// Relays a log.
 pub struct Relay {
     store: Arc<dyn EventStore>,
@@ -47,6 +53,7 @@ pub struct Relay {
     clock: Arc<dyn Clock>,
     client: Client,
     options: Options,
+    health: Dependency,
 }
 
 impl Relay {
@@ -64,7 +71,16 @@ impl Relay {
             clock,
             client: Client::new(options.kafka.clone()),
             options,
+            health: Dependency::starting(),
         }
+    }
+
+    /// Has it say how it is: up where it relays, or waits for the lease of another, and down with
+    /// the reason while it cannot go on.
+    #[must_use]
+    pub fn telling(mut self, health: Dependency) -> Self {
+        self.health = health;
+        self
     }
 
     /// Relays until `shutdown`, whenever it holds the lease. While Kafka or the store cannot be
@@ -82,11 +98,19 @@ impl Relay {
                 .await;
             let ended = match worked {
                 None => break,
+                Some(Err(error)) => {
+                    if error.is_passing() {
+                        self.health.set(Health::Starting(error.told()));
+                    }
+                    Err(error)
+                }
                 Some(Ok(())) => match &mut lease {
-                    Some(lease) => self.lead(lease, &shutdown, &mut failures).await,
+                    Some(lease) => {
+                        let led = self.lead(lease, &shutdown, &mut failures).await;
+                        led.inspect_err(|error| self.health.down(error.told()))
+                    }
                     None => Ok(End::Shutdown),
                 },
-                Some(Err(error)) => Err(error),
             };
             metrics::active(false);
             match ended {
@@ -117,9 +141,19 @@ impl Relay {
     async fn prepare_and_wait(&self, place: &mut Option<Lease>) -> Result<(), Error> {
         if place.is_none() {
             setup::make_room(&self.client, &self.options).await?;
+            // Kafka is there, and the group says who relays. What kept this one from relaying still may.
+            if matches!(self.health.get(), Health::Starting(_)) {
+                self.health.up();
+            }
         }
         let lease = place.get_or_insert_with(|| Lease::ask(self.client.clone(), &self.options));
-        let held = lease.held().await;
+        let held = match tokio::time::timeout(STEADY, lease.held()).await {
+            Ok(held) => held,
+            Err(_) => {
+                self.health.up();
+                lease.held().await
+            }
+        };
         if held.is_err() {
             *place = None;
         }
@@ -145,6 +179,7 @@ impl Relay {
             place?,
         )?;
         metrics::active(true);
+        self.health.up();
         let ended = rounds.run(lease, shutdown, failures).await;
         rounds.close().await;
         ended

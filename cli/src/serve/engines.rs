@@ -406,7 +406,7 @@ pub(super) struct Ping {
 
 impl Ping {
     /// Of Kafka, which is asked more rarely: each question makes a client.
-    fn of_kafka(dependency: Dependency, options: kafka::Options) -> Self {
+    pub(super) fn of_kafka(dependency: Dependency, options: kafka::Options) -> Self {
         let client = kafka::Client::new(options);
         Self {
             dependency,
@@ -449,7 +449,8 @@ impl Ping {
         }
     }
 
-    async fn watch(&self) {
+    /// Asks, for as long as this is polled.
+    pub(super) async fn watch(&self) {
         loop {
             self.dependency.set(match (self.ask)().await {
                 Ok(()) => Health::Up,

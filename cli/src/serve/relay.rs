@@ -90,19 +90,24 @@ pub(super) async fn run(options: Options) -> anyhow::Result<()> {
     let working = process.clone();
     let work = async move {
         let own = working.readiness.dependency("relay", Need::Everything);
+        let kafka = working.readiness.dependency("kafka", Need::Everything);
+        let ping = engines::Ping::of_kafka(kafka, relay.kafka.clone());
         let store = engines::event_store(&options.event_store, &working, &ids, Need::Everything);
         let Some(store) = store.await else { return };
         let life = || {
-            own.up();
             let relay = Relay::new(
                 Arc::clone(&store),
                 recourse_saga::commands_of,
                 Arc::clone(&clock),
                 relay.clone(),
             );
+            let relay = relay.telling(own.clone());
             relay.run(working.end.child_token())
         };
-        working.live(&own, life).await;
+        tokio::join!(
+            working.live(&own, life),
+            working.end.run_until_cancelled(ping.watch())
+        );
     };
     process.run(bound, drain_timeout_ms, work).await
 }
