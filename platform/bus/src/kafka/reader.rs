@@ -185,15 +185,7 @@ fn run(
             return;
         }
     };
-    let mut polling = Polling {
-        reading,
-        shared,
-        waiting: VecDeque::new(),
-        is_paused: false,
-        held: BTreeSet::new(),
-        commit_at: None,
-        topics: BTreeMap::new(),
-    };
+    let mut polling = Polling::new(reading, shared);
     match begin(&consumer) {
         Ok(assigned) if assigned.is_empty() => {}
         Ok(assigned) => polling.waiting.push_back(Item::Assigned(assigned)),
@@ -218,6 +210,8 @@ struct Polling<'a> {
     waiting: VecDeque<Item>,
     /// That everything is paused because the queue is full.
     is_paused: bool,
+    /// That no partition came since: one that comes is not paused, however full the queue is.
+    is_assignment_known: bool,
     /// What is paused because it is ahead.
     held: BTreeSet<Lane>,
     commit_at: Option<Instant>,
@@ -225,7 +219,20 @@ struct Polling<'a> {
     topics: BTreeMap<String, Arc<str>>,
 }
 
-impl Polling<'_> {
+impl<'a> Polling<'a> {
+    fn new(reading: &'a Reading, shared: &'a Shared) -> Self {
+        Self {
+            reading,
+            shared,
+            waiting: VecDeque::new(),
+            is_paused: false,
+            is_assignment_known: false,
+            held: BTreeSet::new(),
+            commit_at: None,
+            topics: BTreeMap::new(),
+        }
+    }
+
     /// Puts in the queue what fits. Answers whether to go on.
     fn hand_on(
         &mut self,
@@ -246,8 +253,9 @@ impl Polling<'_> {
         }
         let is_full = !self.waiting.is_empty();
         let ahead = lock(&self.shared.ahead).clone();
-        if is_full && !self.is_paused {
+        if is_full && !(self.is_paused && self.is_assignment_known) {
             consumer.pause(&consumer.assignment()?)?;
+            self.is_assignment_known = true;
         } else if !is_full && (self.is_paused || ahead != self.held) {
             let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
             for partition in consumer.assignment()?.elements() {
@@ -291,6 +299,7 @@ impl Polling<'_> {
             let is_something = polled.is_some() || !seen.is_empty();
             if !seen.is_empty() {
                 self.flush(&mut records);
+                self.is_assignment_known = false;
                 self.waiting.extend(seen);
             }
             match polled {
@@ -302,7 +311,7 @@ impl Polling<'_> {
                     }
                 },
                 Some(Err(error)) => {
-                    if let Some(error) = self.failure(&error) {
+                    if let Some(error) = self.failure(consumer, &error) {
                         self.flush(&mut records);
                         self.waiting.push_back(Item::Failed(error));
                     }
@@ -326,7 +335,7 @@ impl Polling<'_> {
 
     fn received(&mut self, message: &BorrowedMessage<'_>) -> Result<Received, BusError> {
         let record = Record::decode(message).map_err(|source| BusError::Malformed {
-            position: recourse_event_store::Position::START,
+            position: source.position.unwrap_or_default(),
             source: source.into(),
         })?;
         if record.log != self.reading.log {
@@ -360,7 +369,7 @@ impl Polling<'_> {
     }
 
     /// What an error means; none where the client goes on by itself.
-    fn failure(&self, error: &KafkaError) -> Option<BusError> {
+    fn failure(&self, consumer: &BaseConsumer<Context>, error: &KafkaError) -> Option<BusError> {
         let code = match error {
             KafkaError::MessageConsumption(code) | KafkaError::MessageConsumptionFatal(code) => {
                 *code
@@ -385,8 +394,123 @@ impl Polling<'_> {
             _ => return Some(BusError::Unavailable(error.to_string())),
         };
         Some(BusError::Topic {
-            topic: self.reading.group.clone(),
+            topic: topics(consumer).unwrap_or_else(|| self.reading.group.clone()),
             reason,
         })
+    }
+}
+
+/// The topics that are read: an error does not say in which of them it was met.
+fn topics(consumer: &BaseConsumer<Context>) -> Option<String> {
+    // Who is no member of a group has subscribed to nothing.
+    let (wanted, had) = (consumer.subscription().ok()?, consumer.assignment().ok()?);
+    let (wanted, had) = (wanted.elements(), had.elements());
+    let names: BTreeSet<&str> = wanted.iter().chain(&had).map(|it| it.topic()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{
+        mocking::MockCluster,
+        producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
+        topic_partition_list::Offset,
+    };
+    use recourse_event_store::{LogId, Mark, Position};
+    use uuid::Uuid;
+
+    use super::{
+        super::{Body, Options},
+        *,
+    };
+
+    const LOG: LogId = LogId(Uuid::nil());
+
+    /// A topic of two partitions with so many records each.
+    fn cluster(records: u64) -> MockCluster<'static, DefaultProducerContext> {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("records", 2, 1).unwrap();
+        let producer: BaseProducer = rdkafka::ClientConfig::new()
+            .set("bootstrap.servers", cluster.bootstrap_servers())
+            .create()
+            .unwrap();
+        for number in 0..records {
+            let record = Record {
+                log: LOG,
+                previous: Mark::default(),
+                considered: Some(Position::dense(number)),
+                body: Body::Considered,
+            };
+            for partition in 0..2 {
+                let record = BaseRecord::<(), [u8]>::to("records")
+                    .partition(partition)
+                    .headers(record.encode(None).headers);
+                producer.send(record).unwrap();
+            }
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+        cluster
+    }
+
+    fn waiting(polling: &Polling<'_>) -> usize {
+        let items = polling.waiting.iter();
+        items
+            .map(|item| match item {
+                Item::Records(records) => records.len(),
+                _ => 0,
+            })
+            .sum()
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_comes_while_the_queue_is_full_is_not_read_either() {
+        let cluster = cluster(400);
+        let max_batch_records = 8;
+        let client = Client::new(Options {
+            brokers: cluster.bootstrap_servers(),
+            max_batch_records,
+            ..Options::default()
+        });
+        let reading = Reading {
+            client: client.clone(),
+            group: "readers".to_owned(),
+            log: LOG,
+        };
+        let shared = Arc::new(Shared::default());
+        let context = Context {
+            client,
+            shared: Arc::clone(&shared),
+        };
+        let consumer = reading.client.consumer("readers", context).unwrap();
+        let comes = |partition| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset("records", partition, Offset::Beginning)
+                .unwrap();
+            consumer.incremental_assign(&list).unwrap();
+            let lane = Lane {
+                topic: "records".into(),
+                partition,
+            };
+            let assigned = Assigned { lane, chain: None };
+            lock(&shared.seen).push(Item::Assigned(vec![assigned]));
+        };
+        let (sender, _taken_by_nobody) = mpsc::channel(1);
+        let mut polling = Polling::new(&reading, &shared);
+        comes(0);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !(polling.is_paused && waiting(&polling) > 0) {
+            assert!(polling.hand_on(&consumer, &sender).unwrap());
+            polling.poll(&consumer);
+            assert!(Instant::now() < deadline, "nothing comes");
+        }
+        comes(1);
+        // Once for the news, once for what came before it was paused.
+        for _ in 0..50 {
+            assert!(polling.hand_on(&consumer, &sender).unwrap());
+            polling.poll(&consumer);
+        }
+        let waiting = waiting(&polling);
+        assert!(waiting <= 4 * max_batch_records, "{waiting} wait");
     }
 }

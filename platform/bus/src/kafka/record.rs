@@ -137,6 +137,8 @@ pub struct Unreadable {
     pub offset: i64,
     /// The header, or the value.
     pub part: &'static str,
+    /// The place in the log, where its header can be read.
+    pub position: Option<Position>,
 }
 
 impl Body {
@@ -230,6 +232,7 @@ impl Record {
                 partition: message.partition(),
                 offset: message.offset(),
                 part,
+                position: Read::new(message).and_then(|it| it.parsed(POSITION)).ok(),
             })
     }
 }
