@@ -54,8 +54,9 @@ pub enum Error {
     },
     /// A saga's command goes to a category that has no topic.
     #[error(
-        "the event at {position} has a command for `{category}`, which has no topic: add it to \
-         `command_categories` and start a new generation"
+        "the event at {position} has a command for `{category}`, which has no topic: this relay \
+         is of another release than who sent it. Take the newer one, and start a new generation \
+         (`--generation`)"
     )]
     NoTopic {
         /// Which event.

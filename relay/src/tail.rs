@@ -43,7 +43,7 @@ impl Tail {
             match self.attempt(after).await {
                 Ok(batch) => {
                     self.failures = 0;
-                    return self.gather(batch);
+                    return self.gather(after, batch);
                 }
                 Err(error) => self.cut(error)?,
             }
@@ -68,13 +68,15 @@ impl Tail {
         subscription.next().await
     }
 
-    fn gather(&mut self, mut batch: Batch) -> Result<Batch, StoreError> {
+    fn gather(&mut self, after: Position, mut batch: Batch) -> Result<Batch, StoreError> {
+        check(after, &batch)?;
         while batch.events.len() < self.max_events
             && let Some(subscription) = &mut self.subscription
             && let Some(more) = subscription.next().now_or_never()
         {
             match more {
                 Ok(more) => {
+                    check(batch.considered, &more)?;
                     batch.events.extend(more.events);
                     batch.considered = more.considered;
                 }
@@ -102,5 +104,64 @@ impl Tail {
         self.resume_at = Instant::now().checked_add(Duration::from_millis(wait_ms));
         tracing::warn!(reason, wait_ms, "the log was cut, reading on");
         Ok(())
+    }
+}
+
+/// Holds a batch against what came before: only forward, and nothing past `considered`. A place that
+/// went back would have the records after it skipped as repeats.
+fn check(after: Position, batch: &Batch) -> Result<(), StoreError> {
+    let mut last = after;
+    for event in &batch.events {
+        if event.position <= last {
+            return Err(backward(last, event.position));
+        }
+        last = event.position;
+    }
+    if batch.considered < last {
+        return Err(backward(last, batch.considered));
+    }
+    Ok(())
+}
+
+fn backward(last: Position, next: Position) -> StoreError {
+    StoreError::Failed(format!("the log went back from {last} to {next}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use recourse_event_store::{NewEvent, StreamName};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn batch(positions: &[u64], considered: u64) -> Batch {
+        let event = |position: &u64| {
+            let event = NewEvent::raw(Uuid::nil(), "order.placed.v1", "{}", "{}");
+            let position = Position::dense(*position);
+            Arc::new(event.record(position, StreamName::new("order", "a"), 0))
+        };
+        Batch {
+            events: positions.iter().map(event).collect(),
+            considered: Position::dense(considered),
+            at_end: false,
+        }
+    }
+
+    #[test]
+    fn a_log_that_goes_back_is_not_relayed() {
+        let after = Position::dense(3);
+        for good in [batch(&[4, 7], 9), batch(&[], 3), batch(&[5], 5)] {
+            check(after, &good).unwrap();
+        }
+        for bad in [
+            batch(&[3], 9),
+            batch(&[5, 4], 9),
+            batch(&[5, 5], 9),
+            batch(&[4, 9], 8),
+            batch(&[], 2),
+        ] {
+            let refused = check(after, &bad);
+            assert!(matches!(refused, Err(StoreError::Failed(_))), "{bad:?}");
+        }
     }
 }
