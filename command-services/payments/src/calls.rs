@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Error, Options, Provider, shift::Shift, turns::Turns};
+use crate::{Error, Options, Provider, room::Room, shift::Shift};
 
 /// The name of the checkpoint.
 const NAME: &str = "payments-open-intents";
@@ -75,7 +75,7 @@ pub(crate) struct Calls {
     store: Arc<dyn EventStore>,
     checkpoints: Arc<dyn Checkpoints>,
     outside: Arc<Outside>,
-    turns: Turns,
+    room: Room,
     /// The calls: under way, or waiting for their turn or to be repeated.
     calls: FuturesUnordered<BoxFuture<'static, Result<Done, Error>>>,
     /// The keys of these calls, and of those that are given up.
@@ -96,7 +96,7 @@ impl Calls {
         Self {
             store,
             checkpoints,
-            turns: Turns::of(outside.options.max_calls),
+            room: Room::of(outside.options.max_calls),
             outside: Arc::new(outside),
             calls: FuturesUnordered::new(),
             keys: BTreeSet::new(),
@@ -193,7 +193,7 @@ impl Calls {
     async fn follow(&mut self, intents: &mut dyn Subscription) -> Result<(), Error> {
         loop {
             // Whoever waits to be repeated keeps nobody out: an outcome may be unknown for long.
-            let has_room = self.turns.has_room();
+            let has_room = self.room.has_room();
             let save_at = self.save_at;
             tokio::select! {
                 biased;
@@ -285,13 +285,13 @@ impl Calls {
 
     fn start(&self, call: Call, after: Duration) {
         let outside = Arc::clone(&self.outside);
-        let turns = self.turns.clone();
+        let room = self.room.clone();
         self.calls.push(Box::pin(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
             // What nobody answered once may hang again.
-            let _turn = turns.take(call.recorded).await;
+            let _place = room.take(call.recorded).await;
             make(call, &outside).await
         }));
     }

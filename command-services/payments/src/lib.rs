@@ -16,9 +16,9 @@
 
 mod calls;
 pub mod provider;
+mod room;
 mod shift;
 pub mod simulator;
-mod turns;
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub use provider::Provider;
 pub struct Options {
     /// How many calls are under way at once, from the sending to the recorded outcome; further
     /// ones wait for their turn. A call that waits to be repeated takes nobody's, and a quarter of
-    /// the turns, one at least where there are two, is kept for calls that were not sent before.
+    /// these calls, one at least where there are two, is kept for calls that were not sent before.
     pub max_calls: usize,
     /// How long a call may take, in ms; past that its outcome is unknown.
     pub call_timeout_ms: u64,

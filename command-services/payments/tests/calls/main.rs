@@ -13,6 +13,6 @@
 mod crashing;
 mod engines;
 mod outcomes;
+mod room;
 mod shifts;
-mod turns;
 mod world;
