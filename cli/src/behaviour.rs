@@ -31,6 +31,9 @@ pub(crate) struct Behaviour {
         value_parser = value_parser!(u64).range(1..)
     )]
     saga_deadline_ms: u64,
+    /// Plays a later build, in which the saga of an order has changed: for tests of a rolling restart.
+    #[arg(long, hide = true)]
+    changed_fulfilment: bool,
 }
 
 impl Behaviour {
@@ -47,6 +50,7 @@ impl Behaviour {
         let mut options = system::Options::default();
         options.timing.step_timeout_ms = self.step_timeout_ms;
         options.timing.deadline_ms = self.saga_deadline_ms;
+        options.is_fulfilment_changed = self.changed_fulfilment;
         options
     }
 }

@@ -252,6 +252,7 @@ fn counted(total: &Tally) -> String {
         returns_rejected,
         crashes,
         orchestrator_crashes,
+        stale_owners,
         events_lost_in_crashes,
         messages_lost,
         messages_doubled,
@@ -269,7 +270,7 @@ fn counted(total: &Tally) -> String {
          \x20 sagas     {completed} completed, {compensated} compensated, {needs_attention} need attention\n\
          \x20 returns   {returns_closed} closed, {returns_rejected} rejected\n\
          \x20 crashes   {crashes} of the process with {events_lost_in_crashes} events lost, \
-         {orchestrator_crashes} of the second orchestrator\n\
+         {orchestrator_crashes} of the second orchestrator, {stale_owners} owners of sagas that others had got\n\
          \x20 messages  {messages_lost} batches lost, {messages_doubled} doubled, {messages_delayed} late, \
          {consumers_cut} consumers cut off\n\
          \x20 outside   {answers_lost} answers lost, {provider_faults} faults of the payment provider\n\

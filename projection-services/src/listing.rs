@@ -124,7 +124,7 @@ impl Service {
         };
         let (status, detail) = match progress.health() {
             Health::Up => (Status::Up, None),
-            Health::Degraded(why) => (Status::Up, Some(why)),
+            Health::Noted(why) | Health::Degraded(why) => (Status::Up, Some(why)),
             Health::Starting(why) => (Status::Starting, Some(why)),
             Health::Down(why) => (Status::Down, Some(why)),
         };

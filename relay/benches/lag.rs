@@ -23,7 +23,7 @@ use std::{
 };
 
 use recourse_bus::{
-    Bus,
+    Bus, Share,
     conformance::world::{SENT, command, memory_store, outgoing},
     kafka,
 };
@@ -107,7 +107,10 @@ async fn run(broker: &str, rate: u64, seconds: u64, fetch_wait_ms: Option<u64>) 
             times.took.entry(what).or_default().extend(took);
         }
     };
-    let mut events = bus.events(Position::START, Filter::All).await.unwrap();
+    let mut events = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await
+        .unwrap();
     let seen = note("append → event");
     tasks.spawn(async move {
         while let Ok(batch) = events.next().await {

@@ -29,6 +29,10 @@ use uuid::Uuid;
 /// The definition's name.
 pub const NAME: &str = "fulfilment";
 
+/// Which version of the definition starts sagas. Another one is another hash: the code of the one before
+/// stays until no saga in flight has it.
+pub(crate) const VERSION: u32 = 1;
+
 /// What the saga works on. Holds the card's token, as the authorization needs it: secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
@@ -122,8 +126,13 @@ impl Timing {
 /// # Errors
 /// [`BuildError::Bounds`] where the timing leaves a step no time or no attempt.
 pub fn definition(timing: &Timing) -> Result<Definition, BuildError> {
+    of_version(VERSION, timing)
+}
+
+/// The definition under the number of a version.
+pub(crate) fn of_version(version: u32, timing: &Timing) -> Result<Definition, BuildError> {
     let timed = |step| timing.of(step);
-    Definition::builder::<Input>(NAME, 1)
+    Definition::builder::<Input>(NAME, version)
         .deadline(timing.deadline())
         .starts(starts)
         .cancels(cancels)

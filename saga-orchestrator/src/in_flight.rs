@@ -1,22 +1,36 @@
-//! Which sagas are in flight: a checkpointed view of its own.
+//! Which sagas are in flight: a checkpointed view of its own, in parts.
 //!
-//! A restart, or a new owner, loads these rows, reads the log on from their checkpoint, and
-//! then acts. So it costs as much as there is in flight, not as much as there ever was.
+//! ```text
+//! sagas_in_flight_v1       whoever owns everything
+//! sagas_in_flight_v1_g6    partition 0 of 4      each has rows and a checkpoint,
+//!                 …_g9     partition 3 of 4      and is written by who owns the partition
+//! ```
+//!
+//! A restart, or a new owner, loads the rows of the partitions that it owns, reads the log on from
+//! the least of their checkpoints, and then acts. So it costs as much as there is in flight, not as
+//! much as there ever was. Where partitions were never saved, because there were fewer or more of them
+//! until now, the rows of the former ones say as much.
+
+mod part;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
     sync::Arc,
 };
 
+use recourse_bus::{BusError, Share};
 use recourse_event_store::{EventStore, Position};
 use recourse_views::{
-    Checkpoint, CheckpointError,
-    documents::{self, Change, Collection, Documents, Write},
+    CheckpointError,
+    documents::{self, Collection, Documents},
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The rows, beside the sagas' read model and never promoted or dropped with it.
+use self::part::Part;
+
+/// The rows, beside the sagas' read model and never promoted or dropped with it. Its generations are
+/// the partitions of those who share the sagas; this one is of whoever owns everything.
 pub const IN_FLIGHT: Collection = Collection {
     name: "sagas_in_flight",
     version: 1,
@@ -25,10 +39,9 @@ pub const IN_FLIGHT: Collection = Collection {
     newest_first_by: None,
 };
 
-#[derive(Serialize, Deserialize)]
-struct Row {
-    saga_id: Uuid,
-}
+/// After how many saves of other parts one is saved in which nothing has happened: so that its
+/// checkpoint is not left behind.
+const MAX_SAVES_OF_OTHERS: u32 = 64;
 
 /// Why the rows cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -41,156 +54,178 @@ pub enum Error {
     Checkpoint(#[from] CheckpointError),
     /// The store cannot say which event stands where they are.
     #[error("the position of the sagas in flight cannot be told")]
-    Position(#[from] recourse_bus::BusError),
+    Position(#[from] BusError),
 }
 
-/// The rows and their checkpoint.
+/// A saga that was in flight when its row was saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// That whoever owned it had no definition for it, and passed over what it waits for.
+    pub(crate) is_passed_over: bool,
+}
+
+/// What there was when an owner began.
+pub(crate) struct Loaded {
+    pub(crate) rows: InFlight,
+    /// The sagas that were in flight; of former partitions also those of others.
+    pub(crate) sagas: BTreeMap<Uuid, Row>,
+    /// What comes after this is to be read.
+    pub(crate) position: Position,
+}
+
+/// The rows of one owner, and their checkpoints.
 pub(crate) struct InFlight {
-    documents: Arc<dyn Documents>,
-    checkpoint: Option<Checkpoint>,
-    /// Where a save would have moved it that the database did not answer: it may have.
-    in_doubt: Option<Checkpoint>,
-    /// The sagas that have a row, or may have.
-    stored: BTreeSet<Uuid>,
-    /// What changed since the last save: whether each saga is in flight now.
-    changed: BTreeMap<Uuid, bool>,
-    /// That something did, if only that sagas came and went.
-    is_changed: bool,
+    share: Share,
+    parts: BTreeMap<u32, Part>,
+    /// Which of them was saved last.
+    last: u32,
+}
+
+/// The collection of a partition among so many: those of one come first, then those of two, and so on.
+fn collection(partition: u32, divided_into: NonZeroU32) -> Collection {
+    let before = u64::from(divided_into.get()) * u64::from(divided_into.get() - 1) / 2;
+    let number = before.saturating_add(u64::from(partition));
+    IN_FLIGHT.in_generation(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 impl InFlight {
-    /// Loads the rows: the sagas that were in flight at the position that comes with them.
+    /// Loads the rows of a share.
     pub(crate) async fn load(
         documents: Arc<dyn Documents>,
         store: &dyn EventStore,
-    ) -> Result<(Self, BTreeSet<Uuid>, Position), Error> {
-        // What a database without transactions has further than the checkpoint does no harm: a saga
-        // that has begun meanwhile is loaded early, and one that is gone has ended.
-        let mut sagas = BTreeSet::new();
-        let mut damaged = None;
-        let checkpoint = documents
-            .scan(
-                &IN_FLIGHT,
-                &mut |document| match serde_json::from_str::<Row>(&document.json) {
-                    Ok(row) => {
-                        sagas.insert(row.saga_id);
-                    }
-                    Err(error) => damaged = Some((document.id, error)),
-                },
-            )
-            .await?
-            .checkpoint;
-        if let Some((id, error)) = damaged {
-            return Err(Error::Documents(documents::Error::Damaged {
-                collection: IN_FLIGHT.table(),
-                id,
-                what: error.to_string(),
-            }));
+        share: &Share,
+    ) -> Result<Loaded, Error> {
+        // Others saved these rows: the log may have gone on since this process last heard of it.
+        store.appended().await.map_err(BusError::Store)?;
+        let divided_into = share.divided_into();
+        let mut parts = BTreeMap::new();
+        let mut sagas = BTreeMap::new();
+        let mut position: Option<Position> = None;
+        let mut is_any_new = false;
+        for partition in share.owned() {
+            let collection = collection(partition, divided_into);
+            let (part, found) = Part::load(Arc::clone(&documents), store, collection).await?;
+            match part.position() {
+                Some(its) => position = Some(position.map_or(its, |position| position.min(its))),
+                None => is_any_new = true,
+            }
+            sagas.extend(found);
+            parts.insert(partition, part);
         }
-        if let Some(checkpoint) = &checkpoint {
-            checkpoint.verify(store, IN_FLIGHT.name).await?;
+        if is_any_new && divided_into > NonZeroU32::MIN {
+            let former = former(&documents, store, share).await?;
+            let (found, its) = former.unwrap_or_default();
+            for (saga, row) in found {
+                sagas.entry(saga).or_insert(row);
+            }
+            position = Some(position.map_or(its, |position| position.min(its)));
+            // Else those in which nothing happens would be looked for in the former ones each time.
+            let new = parts.values_mut().filter(|part| part.position().is_none());
+            new.for_each(Part::save_in_any_case);
         }
-        let position = checkpoint
-            .as_ref()
-            .map_or(Position::START, |checkpoint| checkpoint.position);
         let rows = Self {
-            documents,
-            checkpoint,
-            in_doubt: None,
-            stored: sagas.clone(),
-            changed: BTreeMap::new(),
-            is_changed: false,
+            share: share.clone(),
+            parts,
+            last: 0,
         };
-        Ok((rows, sagas, position))
+        Ok(Loaded {
+            rows,
+            sagas,
+            position: position.unwrap_or_default(),
+        })
     }
 
     /// Notes that a saga is in flight.
-    pub(crate) fn begun(&mut self, saga: Uuid) {
-        if !self.stored.contains(&saga) {
-            self.changed.insert(saga, true);
-            self.is_changed = true;
+    pub(crate) fn begun(&mut self, saga: Uuid, correlation: Uuid, row: Row) {
+        let partition = self.share.partition_of(correlation);
+        if let Some(part) = self.parts.get_mut(&partition) {
+            part.begun(saga, row);
         }
     }
 
     /// Notes that a saga has ended.
-    pub(crate) fn ended(&mut self, saga: Uuid) {
-        if self.stored.contains(&saga) {
-            self.changed.insert(saga, false);
-        } else {
-            self.changed.remove(&saga);
+    pub(crate) fn ended(&mut self, saga: Uuid, correlation: Uuid) {
+        let partition = self.share.partition_of(correlation);
+        if let Some(part) = self.parts.get_mut(&partition) {
+            part.ended(saga);
         }
-        self.is_changed = true;
     }
 
-    /// Whether there is anything to save.
-    pub(crate) fn is_changed(&self) -> bool {
-        self.is_changed
+    /// Whether there is anything to save, everything up to `considered` being seen.
+    pub(crate) fn is_changed(&self, considered: Position) -> bool {
+        self.parts.values().any(|part| part.is_due(considered))
     }
 
-    /// Saves what changed as of `considered`, which is durable, with all that followed from it.
+    /// Saves one part in which something changed, as of `considered`, which is durable, with all that
+    /// followed from it. Each in its turn.
     pub(crate) async fn save(
         &mut self,
         store: &dyn EventStore,
         considered: Position,
     ) -> Result<(), Error> {
-        self.settle_doubt().await?;
-        let at = recourse_bus::Checkpoint::at(store, considered, None).await?;
-        let next = Checkpoint {
-            log: at.log,
-            position: at.position,
-            event_id: at.event_id,
-        };
-        let mut writes = Vec::with_capacity(self.changed.len());
-        for (saga, in_flight) in &self.changed {
-            let change = if *in_flight {
-                let row = serde_json::to_string(&Row { saga_id: *saga }).map_err(|error| {
-                    documents::Error::Damaged {
-                        collection: IN_FLIGHT.table(),
-                        id: saga.to_string(),
-                        what: error.to_string(),
-                    }
-                })?;
-                Change::Put(row)
-            } else {
-                Change::Delete
-            };
-            writes.push(Write {
-                id: saga.to_string(),
-                change,
-            });
-        }
-        let saved = self
-            .documents
-            .commit(&IN_FLIGHT, self.checkpoint.as_ref(), &next, writes)
-            .await;
-        if matches!(saved, Err(documents::Error::Unavailable(_))) {
-            self.in_doubt = Some(next);
-            let begun = self.changed.iter().filter(|(_, in_flight)| **in_flight);
-            self.stored.extend(begun.map(|(saga, _)| *saga));
-        }
-        saved?;
-        self.checkpoint = Some(next);
-        for (saga, in_flight) in std::mem::take(&mut self.changed) {
-            if in_flight {
-                self.stored.insert(saga);
-            } else {
-                self.stored.remove(&saga);
-            }
-        }
-        self.is_changed = false;
-        Ok(())
-    }
-
-    /// Finds out whether a save took effect that was not answered.
-    async fn settle_doubt(&mut self) -> Result<(), Error> {
-        let Some(in_doubt) = self.in_doubt else {
+        let last = self.last;
+        let due = |(_, part): &(&u32, &Part)| part.is_due(considered);
+        let mut after = self.parts.range(last.saturating_add(1)..).filter(due);
+        let mut before = self.parts.range(..=last).filter(due);
+        let Some(next) = after.next().or_else(|| before.next()) else {
             return Ok(());
         };
-        // The writes are made again either way, which does no harm.
-        if self.documents.checkpoint(&IN_FLIGHT).await? == Some(in_doubt) {
-            self.checkpoint = Some(in_doubt);
+        let next = *next.0;
+        if let Some(part) = self.parts.get_mut(&next) {
+            part.save(store, considered).await?;
         }
-        self.in_doubt = None;
+        self.last = next;
+        for (partition, part) in &mut self.parts {
+            if *partition != next {
+                part.another_was_saved(MAX_SAVES_OF_OTHERS);
+            }
+        }
         Ok(())
+    }
+}
+
+/// What the rows say that were saved when there were fewer or more partitions: those that are
+/// furthest. None where there are none.
+async fn former(
+    documents: &Arc<dyn Documents>,
+    store: &dyn EventStore,
+    share: &Share,
+) -> Result<Option<(BTreeMap<Uuid, Row>, Position)>, Error> {
+    let mut numbers: BTreeSet<NonZeroU32> = share.before().collect();
+    numbers.insert(NonZeroU32::MIN);
+    numbers.remove(&share.divided_into());
+    let mut furthest: Option<(BTreeMap<Uuid, Row>, Position)> = None;
+    for divided_into in numbers {
+        let mut sagas = BTreeMap::new();
+        let mut least: Option<Position> = None;
+        for partition in 0..divided_into.get() {
+            let collection = collection(partition, divided_into);
+            let (part, found) = Part::load(Arc::clone(documents), store, collection).await?;
+            let its = part.position().unwrap_or_default();
+            least = Some(least.map_or(its, |least| least.min(its)));
+            sagas.extend(found);
+        }
+        let position = least.unwrap_or_default();
+        if furthest.as_ref().is_none_or(|(_, its)| *its < position) {
+            furthest = Some((sagas, position));
+        }
+    }
+    Ok(furthest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_has_rows_of_its_own() {
+        let number = |partition, divided_into| {
+            collection(partition, NonZeroU32::new(divided_into).unwrap()).generation
+        };
+        assert_eq!(collection(0, NonZeroU32::MIN), IN_FLIGHT);
+        let all: Vec<u32> = (1..=40)
+            .flat_map(|divided_into| (0..divided_into).map(move |part| number(part, divided_into)))
+            .collect();
+        assert_eq!(all, (0..820).collect::<Vec<_>>());
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! [`fulfilment`] is the saga of an order, [`returns`] that of a return. [`definitions`] are all
 //! there are. [`why`] tells in plain words why one stands as it does. [`Orchestrator`] is the
-//! runtime: it knows no saga by name, only definitions. What a saga is lives in the log; what is
+//! runtime: it knows no saga by name, only definitions, and drives the share of the sagas that belongs
+//! to its process. What a saga is lives in the log; what is
 //! kept beside it, the rows of the sagas in flight, only makes a restart cheap.
 
 pub mod errors;
@@ -16,8 +17,10 @@ pub mod fulfilment;
 mod in_flight;
 mod live;
 mod lookup;
+mod metrics;
 mod operator;
 mod orchestrator;
+mod owner;
 pub mod returns;
 #[cfg(test)]
 mod talk;
@@ -29,7 +32,8 @@ use recourse_saga::{BuildError, Definition};
 
 pub use in_flight::{Error as InFlightError, IN_FLIGHT};
 pub use operator::Actions;
-pub use orchestrator::{Counts, Error, Options, Orchestrator};
+pub use orchestrator::{Counts, Error, Options};
+pub use owner::Orchestrator;
 
 /// Every saga there is, each by its current definition.
 ///
@@ -40,4 +44,19 @@ pub fn definitions(timing: &fulfilment::Timing) -> Result<Vec<Arc<Definition>>, 
         Arc::new(fulfilment::definition(timing)?),
         Arc::new(returns::definition(timing)?),
     ])
+}
+
+/// As [`definitions`], in a build in which `fulfilment` has changed: one version more starts sagas, with the
+/// same steps under another hash, and that of now drives those that began with it. For tests of a
+/// rolling restart from one build to the other.
+///
+/// # Errors
+/// As [`definitions`].
+pub fn definitions_after_a_change(
+    timing: &fulfilment::Timing,
+) -> Result<Vec<Arc<Definition>>, BuildError> {
+    let next = fulfilment::of_version(fulfilment::VERSION + 1, timing)?;
+    let mut all = definitions(timing)?;
+    all.insert(0, Arc::new(next));
+    Ok(all)
 }

@@ -3,7 +3,7 @@
 //! | port | engine |
 //! | --- | --- |
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
-//! | `Bus` | Kafka, filled by the relay; without it the event store's own tail |
+//! | `Bus` | Kafka, filled by the relay; without it the event store's own tail, and a lock in PostgreSQL says who drives the sagas |
 //! | `Documents` | MongoDB for orders, sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
 //! | `Books`, `Checkpoints`, `Snapshots`, `Turns` | PostgreSQL |
 //!
@@ -33,7 +33,7 @@ use recourse_views::{
     mongodb, postgres,
 };
 
-use super::process::Process;
+use super::{process::Process, sole::Sole};
 use crate::{
     arguments::Usage,
     system::{self, Engines, Service},
@@ -244,7 +244,9 @@ impl Options {
                 }
                 (None, Some(state)) => {
                     let (outgoing, state) = (recourse_saga::commands_of, state.clone());
-                    Some(Arc::new(embedded::Bus::new(follower, outgoing, state)))
+                    let tail = embedded::Bus::new(follower, outgoing, state);
+                    let locks = postgres::Locks::new(self.postgres.options());
+                    Some(Arc::new(Sole { tail, locks }))
                 }
                 (None, None) => None,
             };

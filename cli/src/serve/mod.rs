@@ -17,6 +17,7 @@ mod process;
 mod reading;
 mod relay;
 mod service;
+mod sole;
 mod store;
 #[cfg(test)]
 mod tests;

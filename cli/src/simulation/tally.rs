@@ -23,6 +23,8 @@ pub struct Tally {
     pub crashes: u64,
     /// Crashes of the second orchestrator.
     pub orchestrator_crashes: u64,
+    /// How often an orchestrator acted on after others got its sagas.
+    pub stale_owners: u64,
     /// Events that had been appended and were lost in a crash, before anybody outside knew.
     pub events_lost_in_crashes: u64,
     /// Batches of messages that were lost.
@@ -50,7 +52,7 @@ pub struct Tally {
 impl Tally {
     /// Each count under its name, in words.
     #[must_use]
-    pub fn fields(&self) -> [(&'static str, u64); 20] {
+    pub fn fields(&self) -> [(&'static str, u64); 21] {
         [
             ("orders", self.orders),
             ("cancelled", self.cancelled),
@@ -61,6 +63,7 @@ impl Tally {
             ("returns rejected", self.returns_rejected),
             ("crashes", self.crashes),
             ("orchestrator crashes", self.orchestrator_crashes),
+            ("stale owners", self.stale_owners),
             ("events lost in crashes", self.events_lost_in_crashes),
             ("messages lost", self.messages_lost),
             ("messages doubled", self.messages_doubled),
@@ -87,6 +90,7 @@ impl Tally {
             returns_rejected,
             crashes,
             orchestrator_crashes,
+            stale_owners,
             events_lost_in_crashes,
             messages_lost,
             messages_doubled,
@@ -109,6 +113,7 @@ impl Tally {
             (returns_rejected, other.returns_rejected),
             (crashes, other.crashes),
             (orchestrator_crashes, other.orchestrator_crashes),
+            (stale_owners, other.stale_owners),
             (events_lost_in_crashes, other.events_lost_in_crashes),
             (messages_lost, other.messages_lost),
             (messages_doubled, other.messages_doubled),

@@ -1,6 +1,7 @@
 //! What survives a crash, the processes that do not, and the chaos itself.
 
 use std::{
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use rand_chacha::{
     rand_core::{Rng as _, SeedableRng as _},
 };
 use recourse_bench::acknowledged::Writer;
-use recourse_bus::{MemoryCheckpoints, embedded, faulty};
+use recourse_bus::{MemoryCheckpoints, embedded, faulty, members::Group};
 use recourse_cqrs::MemorySnapshots;
 use recourse_event_store::{EventStore, LogId, memory};
 use recourse_gateway::Gateway;
@@ -36,6 +37,9 @@ const BEGIN: DateTime<Utc> = DateTime::from_timestamp_nanos(1_700_000_000_000_00
 
 const CLIENTS: u64 = 12;
 
+/// Into how many partitions the sagas are divided.
+const PARTITIONS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
 /// How often something happens, and how much there is of it, for as many orders as a test run
 /// has. More orders have more of it.
 const FOR_ORDERS: u64 = 72;
@@ -50,8 +54,9 @@ pub(super) struct World {
     pub(super) store: memory::Store,
     pub(super) faults: Option<faulty::Bus>,
     pub(super) documents: Arc<views_memory::Documents>,
-    second_documents: Arc<views_memory::Documents>,
     pub(super) books: Arc<views_memory::Books>,
+    /// How the orchestrators share the sagas.
+    group: Group,
     checkpoints: MemoryCheckpoints,
     snapshots: MemorySnapshots,
     pub(super) provider: Arc<Simulator>,
@@ -116,8 +121,8 @@ impl World {
             store: memory::Store::with_manual_sync(LogId(Uuid::from_u128(seed.into()))),
             faults: None,
             documents: Arc::default(),
-            second_documents: Arc::default(),
             books: Arc::default(),
+            group: Group::new(PARTITIONS),
             checkpoints: MemoryCheckpoints::default(),
             snapshots: MemorySnapshots::default(),
             provider: Arc::new(Simulator::new(simulator::Options {
@@ -158,7 +163,9 @@ impl World {
         };
         clients.spawn(operator.live());
         for crash in 0..for_orders(CRASHES) {
-            self.pass(200, 4_000).await;
+            self.pass(100, 2_000).await;
+            self.stand_still().await;
+            self.pass(100, 2_000).await;
             running.is_alive()?;
             if crash % 3 == 2 {
                 running.second_orchestrator.shutdown().await;
@@ -186,6 +193,25 @@ impl World {
             virtual_time: took.to_std().unwrap_or_default(),
             log: self.store.dump(),
         })
+    }
+
+    /// One of the orchestrators acts on for a while after the other got its sagas.
+    async fn stand_still(&mut self) {
+        let members = self.group.members();
+        // Cheap and fair enough: there are two of them.
+        let is_last = self.draw.next_u64().is_multiple_of(2);
+        let drawn = if is_last {
+            members.last()
+        } else {
+            members.first()
+        };
+        let Some(member) = drawn.copied() else {
+            return;
+        };
+        self.group.set_still(member, true);
+        self.pass(100, 1_500).await;
+        self.group.set_still(member, false);
+        self.tally.stale_owners += 1;
     }
 
     /// How one of those outside asks, each by draws of its own.
@@ -238,9 +264,10 @@ impl World {
             recourse_saga::commands_of,
             Arc::new(self.checkpoints.clone()),
         ));
+        let shared = Arc::new(self.group.over(tail));
         let bus = match &self.faults {
-            Some(faults) => faults.over(tail),
-            None => faulty::Bus::new(tail, faulty::Rates::default(), self.options.seed),
+            Some(faults) => faults.over(shared),
+            None => faulty::Bus::new(shared, faulty::Rates::default(), self.options.seed),
         };
         self.faults = Some(bus.clone());
         let engines = Engines {
@@ -281,13 +308,9 @@ impl World {
         Ok(running)
     }
 
-    /// A process of its own, so with rows of its own.
+    /// A process of its own, which shares the sagas with the first.
     async fn start_second_orchestrator(&self, running: &mut Running) -> Result<(), Breach> {
-        let engines = Engines {
-            documents: Some(self.second_documents.clone()),
-            ..running.engines.clone()
-        };
-        let orchestrator = system::orchestrator(&engines, &system::Options::default())
+        let orchestrator = system::orchestrator(&running.engines, &system::Options::default())
             .await
             .map_err(Breach::engine)?;
         running

@@ -140,6 +140,9 @@ pub struct Options {
     pub timing: fulfilment::Timing,
     /// How the views are filled.
     pub projections: recourse_projection_services::Options,
+    /// That the definition of `fulfilment` is that of a later build, with the present one beside it: for
+    /// tests of a rolling restart.
+    pub is_fulfilment_changed: bool,
 }
 
 /// Where the services run. A request is answered elsewhere: in the runtime that serves it.
@@ -387,13 +390,15 @@ impl watch::Fold for Watched {
     }
 }
 
-/// A further orchestrator. Several at once are settled by the revision of each saga's stream;
-/// each keeps rows of its own, so it wants `documents` that no other orchestrator has.
+/// A further orchestrator: those on one bus share the sagas.
 ///
 /// # Errors
 /// Where the sagas in flight cannot be loaded.
 pub async fn orchestrator(engines: &Engines, options: &Options) -> Result<Orchestrator, Error> {
-    let definitions = recourse_saga_orchestrator::definitions(&options.timing)?;
+    let definitions = match options.is_fulfilment_changed {
+        false => recourse_saga_orchestrator::definitions(&options.timing)?,
+        true => recourse_saga_orchestrator::definitions_after_a_change(&options.timing)?,
+    };
     let orchestrator = Orchestrator::load(
         Arc::clone(&engines.store),
         services::needed(&engines.bus, "bus")?,

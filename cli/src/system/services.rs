@@ -118,6 +118,7 @@ impl<'a> Composing<'a> {
 
     async fn orchestrator(&self) -> Result<Part, Error> {
         let service = orchestrator(self.engines, self.options).await?;
+        service.register(self.readiness);
         Ok(Part {
             service: Service::Orchestrator,
             routes: service.routes(),

@@ -24,6 +24,7 @@ fn it_lives_and_names_each_dependency() {
         names,
         [
             "event-store",
+            "sagas",
             "view-orders",
             "view-sagas",
             "view-stock",

@@ -191,7 +191,10 @@ impl Instance {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.health(), Health::Up | Health::Degraded(_))
+        matches!(
+            self.health(),
+            Health::Up | Health::Noted(_) | Health::Degraded(_)
+        )
     }
 
     fn set(&self, health: Health) {

@@ -282,7 +282,7 @@ fn of_all(healths: &[(&Address, Health)]) -> Health {
     }
     let lacking = || -> String {
         let told = healths.iter().filter_map(|(address, health)| match health {
-            Health::Up => None,
+            Health::Up | Health::Noted(_) => None,
             Health::Degraded(why) | Health::Starting(why) | Health::Down(why) => {
                 Some(format!("{address}: {why}"))
             }
@@ -290,9 +290,10 @@ fn of_all(healths: &[(&Address, Health)]) -> Health {
         told.collect::<Vec<_>>().join("; ")
     };
     let any = |is: fn(&Health) -> bool| healths.iter().any(|(_, health)| is(health));
-    if healths.iter().all(|(_, health)| *health == Health::Up) {
+    let works = |health: &Health| matches!(health, Health::Up | Health::Noted(_));
+    if healths.iter().all(|(_, health)| works(health)) {
         Health::Up
-    } else if any(|health| matches!(health, Health::Up | Health::Degraded(_))) {
+    } else if any(|health| matches!(health, Health::Up | Health::Noted(_) | Health::Degraded(_))) {
         Health::Degraded(lacking())
     } else if any(|health| matches!(health, Health::Starting(_))) {
         Health::Starting(lacking())

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::{
-    BusError, Checkpoint, Checkpoints, CheckpointsError, Command, Consumer, Deliveries, Delivery,
+    Alone, BusError, Checkpoint, Checkpoints, CheckpointsError, Command, Consumer, Deliveries,
+    Delivery, Membership, Share,
 };
 
 /// The commands that an event of a saga's stream sends, in order; none for most events.
@@ -139,8 +140,16 @@ impl crate::Bus for Bus {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
-        Ok(Box::new(Events(self.tail(after, filter))))
+        Ok(Box::new(Events {
+            tail: self.tail(after, filter),
+            share: (!share.is_whole()).then(|| share.clone()),
+        }))
+    }
+
+    async fn join(&self, _: &str) -> Result<Box<dyn Membership>, BusError> {
+        Ok(Box::new(Alone))
     }
 }
 
@@ -363,12 +372,23 @@ impl Consumer<Delivery> for Commands {
     }
 }
 
-struct Events(Tail);
+struct Events {
+    tail: Tail,
+    /// None for all of them.
+    share: Option<Share>,
+}
 
 #[async_trait]
 impl Consumer<Arc<RecordedEvent>> for Events {
     async fn next(&mut self) -> Result<Deliveries<Arc<RecordedEvent>>, BusError> {
-        let batch = self.0.next().await?;
+        let mut batch = self.tail.next().await?;
+        if let Some(share) = &self.share {
+            // What says not whose it is goes to everybody, who cannot read it either.
+            batch.events.retain(|event| {
+                let metadata = event.metadata();
+                metadata.map_or(true, |metadata| share.covers(metadata.correlation_id))
+            });
+        }
         Ok(Deliveries {
             messages: batch.events,
             considered: batch.considered,

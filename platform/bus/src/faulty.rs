@@ -30,7 +30,7 @@ use rand_chacha::{
 use recourse_event_store::{Filter, Position, RecordedEvent, StoreError};
 use tokio::time::Instant;
 
-use crate::{BusError, Consumer, Deliveries, Delivery};
+use crate::{BusError, Consumer, Deliveries, Delivery, Membership, Share};
 
 /// How often what goes wrong: each once in this many batches on average, 0 for never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,11 +172,16 @@ impl crate::Bus for Bus {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
-        let inner = self.inner.events(after, filter).await?;
+        let inner = self.inner.events(after, filter, share).await?;
         let mut consumer = self.consumer(inner);
         consumer.seen = after;
         Ok(Box::new(consumer))
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError> {
+        self.inner.join(group).await
     }
 }
 

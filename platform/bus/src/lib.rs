@@ -18,15 +18,18 @@ pub mod conformance;
 pub mod embedded;
 #[cfg(feature = "testing")]
 pub mod faulty;
-#[cfg(feature = "kafka")]
 mod hash;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(feature = "testing")]
+pub mod members;
 pub mod observed;
 mod port;
+mod share;
 mod turns;
 
 pub use checkpoints::{Checkpoint, Checkpoints, CheckpointsError, MemoryCheckpoints};
 pub use command::{Command, Json};
 pub use port::{Bus, BusError, Consumer, Deliveries, Delivery};
+pub use share::{Alone, Membership, Share};
 pub use turns::{MemoryTurns, Turn, Turns, TurnsError};

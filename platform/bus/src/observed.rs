@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use recourse_event_store::{Filter, Position, RecordedEvent};
 use tokio::time::Instant;
 
-use crate::{BusError, Consumer, Deliveries, Delivery};
+use crate::{BusError, Consumer, Deliveries, Delivery, Membership, Share};
 
 /// Told after each change: none where everybody reads, else why somebody does not.
 pub type Tell = Arc<dyn Fn(Option<String>) + Send + Sync>;
@@ -150,9 +150,14 @@ impl crate::Bus for Bus {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
-        let made = self.inner.events(after, filter).await;
+        let made = self.inner.events(after, filter, share).await;
         self.observed(EVENTS, made)
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError> {
+        self.inner.join(group).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use recourse_event_store::{Filter, Mark, Position, RecordedEvent, StoreError};
 
-use crate::Command;
+use crate::{Command, Membership, Share};
 
 /// A command as it arrives.
 #[derive(Clone, Debug)]
@@ -88,13 +88,21 @@ pub trait Bus: Send + Sync + 'static {
         categories: &[&str],
     ) -> Result<Box<dyn Consumer<Delivery>>, BusError>;
 
-    /// The events that a filter wants, after `after` (exclusive), in log order. Who consumes these keeps
-    /// its own checkpoint beside what it derives from them.
+    /// The events that a filter wants and whose correlation belongs to the share, after `after` (exclusive),
+    /// in log order. Who consumes these keeps its own checkpoint beside what it derives from them.
     async fn events(
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError>;
+
+    /// A place in a group whose members share all correlations: each event is of interest to one of
+    /// them. Within one process there is one member, and it owns all.
+    ///
+    /// # Errors
+    /// Where the group cannot be reached.
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError>;
 }
 
 /// One member of a group.

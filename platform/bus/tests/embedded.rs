@@ -8,6 +8,7 @@
 )]
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -22,11 +23,11 @@ use recourse_bus::conformance::world::{
 };
 use recourse_bus::{
     Bus, BusError, Checkpoint, Checkpoints, CheckpointsError, Consumer, Delivery,
-    MemoryCheckpoints, embedded,
+    MemoryCheckpoints, Share, embedded,
 };
 use recourse_event_store::{
-    EventStore, Filter, LogId, Position, StoreError, StreamName, Subscription, Visibility, memory,
-    testing,
+    Append, EventStore, ExpectedRevision, Filter, LogId, Metadata, NewEvent, Position, StoreError,
+    StreamName, Subscription, Visibility, memory, testing,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -353,4 +354,44 @@ async fn a_store_that_is_closed_ends_the_consumer_at_once() {
     let _new = disk.crash();
     let answer = bounded(consumer.next()).await;
     assert!(matches!(answer, Err(BusError::Store(StoreError::Closed))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_come_to_those_whose_share_they_belong_to() {
+    let store = memory_store();
+    let bus = embedded_bus(&store, &MemoryCheckpoints::default());
+    for number in 0..40 {
+        let correlation = Uuid::from_u128(number);
+        let stream = StreamName::new("order", number);
+        let metadata = Metadata::new(correlation, correlation, chrono::DateTime::UNIX_EPOCH, LOG);
+        let metadata = serde_json::to_vec(&metadata).unwrap();
+        let event = NewEvent::raw(correlation, "order.placed.v1", "{}", metadata);
+        let append = Append {
+            stream,
+            expected: ExpectedRevision::NoStream,
+            events: vec![event],
+        };
+        store.append(vec![append]).await.remove(0).unwrap();
+    }
+    let end = store.appended().await.unwrap();
+    let three = NonZeroU32::new(3).unwrap();
+    let mut seen = Vec::new();
+    for owned in [vec![0], vec![1, 2]] {
+        let share = Share::of(three, owned.into_iter().collect());
+        let mut events = bounded(bus.events(Position::START, Filter::All, &share))
+            .await
+            .unwrap();
+        let before = seen.len();
+        loop {
+            let batch = bounded(events.next()).await.unwrap();
+            seen.extend(batch.messages.iter().map(|event| event.event.id));
+            // What is others' is considered too: nobody waits for it.
+            if batch.considered >= end {
+                break;
+            }
+        }
+        assert!(seen.len() > before, "nothing belongs to {share:?}");
+    }
+    seen.sort();
+    assert_eq!(seen, (0..40).map(Uuid::from_u128).collect::<Vec<_>>());
 }

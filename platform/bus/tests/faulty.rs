@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use recourse_bus::conformance::world::{
     GROUP, Service, bounded, embedded_bus, memory_store, numbers, sagas, to_stock,
 };
-use recourse_bus::{Bus, BusError, MemoryCheckpoints, faulty};
+use recourse_bus::{Bus, BusError, MemoryCheckpoints, Share, faulty};
 use recourse_event_store::{EventStore, Filter, Position, StoreError};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -117,7 +117,10 @@ async fn a_loss_that_something_follows_shows_at_once() {
     };
     let (store, bus) = bus(rates, 1).await;
     sagas(&*store, 0..1).await;
-    let mut consumer = bus.events(Position::START, Filter::All).await.unwrap();
+    let mut consumer = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await
+        .unwrap();
     let before = Instant::now();
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { bounded(consumer.next()).await.is_err() });
@@ -138,7 +141,10 @@ async fn a_delay_lets_others_overtake_and_keeps_its_own_order() {
     for consumer in 0..6 {
         let bus = bus.clone();
         consumers.spawn(async move {
-            let mut events = bus.events(Position::START, Filter::All).await.unwrap();
+            let mut events = bus
+                .events(Position::START, Filter::All, &Share::whole())
+                .await
+                .unwrap();
             let mut last = Position::START;
             while last < Position::dense(90) {
                 let batch = bounded(events.next()).await.unwrap();
@@ -177,7 +183,10 @@ async fn a_batch_that_waited_does_not_claim_to_be_the_end() {
     ] {
         let (store, bus) = bus(rates, 1).await;
         sagas(&*store, 0..1).await;
-        let mut consumer = bus.events(Position::START, Filter::All).await.unwrap();
+        let mut consumer = bus
+            .events(Position::START, Filter::All, &Share::whole())
+            .await
+            .unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut said = vec![];

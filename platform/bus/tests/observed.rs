@@ -16,7 +16,7 @@ use std::{
 
 use async_trait::async_trait;
 use recourse_bus::{
-    Bus as _, BusError, Consumer, Deliveries, Delivery,
+    Bus as _, BusError, Consumer, Deliveries, Delivery, Membership, Share,
     observed::{Bus, Tell},
 };
 use recourse_event_store::{Filter, Position, RecordedEvent, StoreError};
@@ -41,7 +41,12 @@ impl recourse_bus::Bus for Scripted {
         &self,
         _: Position,
         _: Filter,
+        _: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
+        unimplemented!("nobody asks")
+    }
+
+    async fn join(&self, _: &str) -> Result<Box<dyn Membership>, BusError> {
         unimplemented!("nobody asks")
     }
 }

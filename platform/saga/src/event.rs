@@ -351,6 +351,19 @@ fn is_empty(item: &Arc<str>) -> bool {
 }
 
 impl Event {
+    /// Whether events of this type are what an operator did: nothing else in the log leads to them.
+    #[must_use]
+    pub fn is_of_operator(event_type: &str) -> bool {
+        matches!(
+            event_type,
+            "saga.paused.v1"
+                | "saga.resumed.v1"
+                | "saga.retried.v1"
+                | "saga.skip-requested.v1"
+                | "saga.compensation-requested.v1"
+        )
+    }
+
     /// The commands that it carries.
     #[must_use]
     pub fn commands(&self) -> &[SentCommand] {

@@ -15,6 +15,8 @@ use serde::Serialize;
 pub enum Health {
     /// It works.
     Up,
+    /// It works, and there is something to say of it.
+    Noted(String),
     /// It works, and needs an operator soon.
     Degraded(String),
     /// It is not there yet: a view that still catches up after a start.
@@ -128,6 +130,7 @@ impl Registry {
                 .map(|(name, need, health)| {
                     let (status, detail) = match health {
                         Health::Up => ("up", None),
+                        Health::Noted(detail) => ("up", Some(detail)),
                         Health::Degraded(detail) => ("degraded", Some(detail)),
                         Health::Starting(detail) => ("starting", Some(detail)),
                         Health::Down(detail) => ("down", Some(detail)),
@@ -154,7 +157,8 @@ impl Registry {
 }
 
 fn is_ready(report: &[(String, Need, Health)]) -> bool {
-    let up = |health: &Health| matches!(health, Health::Up | Health::Degraded(_));
+    let up =
+        |health: &Health| matches!(health, Health::Up | Health::Noted(_) | Health::Degraded(_));
     let mut some = report
         .iter()
         .filter(|(_, need, _)| *need == Need::Some)

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use recourse_bus::{
-    Bus, BusError, Consumer, Delivery,
+    Bus, BusError, Consumer, Delivery, Share,
     conformance::world::{GROUP, Service, sagas, to_each_stock},
     kafka,
 };
@@ -165,7 +165,10 @@ async fn a_missing_record_stops_who_reads_it_until_a_new_generation_brings_it() 
     sagas(&*world.store, 4..6).await;
     let gap = bounded(failure(&bus)).await;
     assert!(matches!(gap, BusError::Gap { .. }), "{gap}");
-    let mut events = bus.events(Position::START, Filter::All).await.unwrap();
+    let mut events = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await
+        .unwrap();
     let gap = bounded(async {
         loop {
             if let Err(error) = events.next().await {
@@ -374,7 +377,9 @@ async fn other_partitions_want_a_new_generation_and_work_goes_on_in_it() {
         matches!(late, Err(BusError::Gap { after: Position::START, next }) if next == from),
         "it would miss what is before"
     );
-    let late = bus.events(Position::START, Filter::All).await;
+    let late = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await;
     assert!(matches!(late, Err(BusError::Gap { .. })));
     relay.stop().await.unwrap();
 }
@@ -398,7 +403,9 @@ async fn a_restored_log_is_not_relayed_into_the_topics_of_another() {
     let ended = Running::new(&other, &world.options).ended().await;
     assert!(matches!(ended, Err(Error::OtherLog { .. })), "{ended:?}");
     let bus = kafka::Bus::new(other, world.options.kafka.clone());
-    let refused = bus.events(Position::START, Filter::All).await;
+    let refused = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await;
     assert!(matches!(refused, Err(BusError::Checkpoint { .. })));
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use recourse_bus::{
-    Bus, BusError, Consumer,
+    Bus, BusError, Consumer, Share,
     conformance::world::{GROUP, Service, sagas, to_each_stock},
     kafka::{self, Client},
 };
@@ -40,7 +40,10 @@ async fn who_reads_a_generation_is_told_of_the_next_though_its_start_was_cut_sho
     sagas(&*world.store, 0..3).await;
     bounded(service.run(&bus, &*world.store, 6)).await;
     let commands = bus.commands(GROUP, &["stock"]).await.unwrap();
-    let events = bus.events(Position::START, Filter::All).await.unwrap();
+    let events = bus
+        .events(Position::START, Filter::All, &Share::whole())
+        .await
+        .unwrap();
     world.relay.stop().await.unwrap();
     // As a relay leaves it that dies before it has said in the old topics that they end.
     broken::record_generation(&world.options, 2).await;

@@ -11,4 +11,5 @@ mod broken;
 mod conformance;
 mod crashes;
 mod generations;
+mod sharing;
 mod world;

@@ -6,13 +6,14 @@
 //!                └ somebody was first ┘   └▶ the orchestrator reloads it
 //! ```
 //!
-//! The saga's stream is all there is: whoever drives it learns of the action by the revision,
-//! and the orchestrator of this process is told so that it need not find out by chance.
+//! The saga's stream is all there is: whoever drives it learns of the action by the revision. The
+//! orchestrator of this process is told, so that it need not find out by chance; one of another
+//! process hears of it on the bus.
 
 pub(crate) mod http;
 mod plan;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use recourse_event_store::{
     AppendError, Direction, EventStore, Position, RecordedEvent, StoreError, StreamName,
@@ -42,7 +43,33 @@ pub struct Actions {
     store: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
     definitions: Arc<[Arc<Definition>]>,
-    moved: mpsc::Sender<Uuid>,
+    told: Told,
+}
+
+/// Whom to tell which saga an operator has moved: whoever drives the sagas in this process, while
+/// anybody does. Clones are handles of the same.
+#[derive(Clone, Default)]
+pub(crate) struct Told {
+    tell: Arc<Mutex<Option<mpsc::Sender<Uuid>>>>,
+}
+
+impl Told {
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<Uuid>>> {
+        self.tell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on this one is told.
+    pub(crate) fn set(&self, tell: mpsc::Sender<Uuid>) {
+        *self.lock() = Some(tell);
+    }
+
+    async fn tell(&self, saga: Uuid) {
+        let tell = self.lock().clone();
+        if let Some(tell) = tell {
+            // Where nobody listens any more, whoever starts next reads it in the log.
+            let _ = tell.send(saga).await;
+        }
+    }
 }
 
 /// What an operator wants, before the log is asked.
@@ -74,13 +101,13 @@ impl Actions {
         store: Arc<dyn EventStore>,
         clock: Arc<dyn Clock>,
         definitions: Vec<Arc<Definition>>,
-        moved: mpsc::Sender<Uuid>,
+        told: Told,
     ) -> Self {
         Self {
             store,
             clock,
             definitions: definitions.into(),
-            moved,
+            told,
         }
     }
 
@@ -145,9 +172,8 @@ impl Actions {
                         // A repeat of what stands somewhere before the head.
                         None => self.store.appended().await?,
                     };
-                    // Told before it is durable: who asked may go away meanwhile. Where nobody
-                    // listens any more, whoever starts next reads it in the log.
-                    let _ = self.moved.send(saga).await;
+                    // Told before it is durable: who asked may go away meanwhile.
+                    self.told.tell(saga).await;
                     self.store.wait_durable(position).await?;
                     return Ok(Done {
                         plan: Plan::of(&definition, &plan, &live.state)

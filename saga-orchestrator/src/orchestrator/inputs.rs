@@ -6,10 +6,10 @@ use std::{
 };
 
 use recourse_event_store::{Position, RecordedEvent, typed};
-use recourse_saga::{Answer, Definition, Input};
+use recourse_saga::{Answer, Definition, Event, Input};
 use uuid::Uuid;
 
-use super::{Error, Orchestrator, with_sources};
+use super::{Driver, Error, with_sources};
 use crate::live::Cause;
 
 /// What happens to a saga.
@@ -33,7 +33,26 @@ pub(super) struct Fed {
 
 pub(super) type Work = BTreeMap<Uuid, Vec<Fed>>;
 
-impl Orchestrator {
+impl Driver {
+    /// Takes an event of a saga's own stream. What was not written here others wrote: an operator who asked
+    /// another process, or whoever acted on the saga before or still does.
+    pub(super) fn hear(&mut self, event: &RecordedEvent) {
+        let Ok(saga) = event.stream.id().parse::<Uuid>() else {
+            return;
+        };
+        let is_news = match self.live.get(&saga) {
+            Some(live) => live
+                .state
+                .revision()
+                .is_none_or(|revision| revision < event.revision),
+            // What begins or moves it otherwise comes to it by itself.
+            None => Event::is_of_operator(&event.event.event_type) && !self.ended.contains(saga),
+        };
+        if is_news {
+            self.to_load.insert(saga);
+        }
+    }
+
     /// What an event means to which sagas.
     pub(super) fn read(&self, event: &RecordedEvent, work: &mut Work) -> Result<(), Error> {
         let (cause, metadata) =

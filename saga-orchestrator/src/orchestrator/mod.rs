@@ -23,10 +23,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use recourse_bus::{Bus, BusError, Consumer, Deliveries};
+use recourse_bus::{Bus, BusError, Consumer, Deliveries, Share};
 use recourse_event_store::{EventStore, Filter, Position, RecordedEvent, StoreError, typed};
 use recourse_saga::{Definition, Status};
-use recourse_service::{clock::Clock, contract::Routes};
+use recourse_service::clock::Clock;
 use recourse_views::documents::{self, Documents};
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
@@ -35,11 +35,17 @@ use uuid::Uuid;
 
 use self::{ended::Ended, inputs::Work};
 use crate::{
-    Actions,
-    in_flight::{self, InFlight},
+    in_flight::{self, InFlight, Loaded},
     live::Live,
-    operator,
+    operator::Told,
+    owner::Standing,
 };
+
+/// After how many gaps in a row an owner among others loads its rows anew.
+const MAX_GAPS: u32 = 8;
+
+/// The category of the streams that sagas are in.
+const SAGAS: &str = "saga";
 
 /// The limits of an orchestrator.
 #[derive(Clone, Debug, Deserialize)]
@@ -128,14 +134,35 @@ pub struct Counts {
     pub unknown_definition: usize,
 }
 
-/// Drives the sagas.
-pub struct Orchestrator {
+/// What sagas are driven with.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    /// The log.
+    pub(crate) store: Arc<dyn EventStore>,
+    /// Brings its events.
+    pub(crate) bus: Arc<dyn Bus>,
+    /// Holds the rows of the sagas in flight.
+    pub(crate) documents: Arc<dyn Documents>,
+    /// Tells the time.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The first of each name starts new sagas; the others drive those that began with them.
+    pub(crate) definitions: Vec<Arc<Definition>>,
+    /// The limits.
+    pub(crate) options: Options,
+}
+
+/// Drives the sagas of one share, for as long as that is the share.
+pub(crate) struct Driver {
     store: Arc<dyn EventStore>,
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     options: Options,
     /// The first of each name starts new sagas; the others drive those that began with them.
     definitions: Vec<Arc<Definition>>,
+    /// Whose sagas it drives.
+    share: Share,
+    /// Where it says that nothing comes in.
+    standing: Standing,
     rows: InFlight,
     live: BTreeMap<Uuid, Live>,
     timers: BTreeSet<(DateTime<Utc>, Uuid)>,
@@ -151,36 +178,50 @@ pub struct Orchestrator {
     save_at: Option<Instant>,
     /// The sagas that operators have moved.
     moved: mpsc::Receiver<Uuid>,
-    tell: mpsc::Sender<Uuid>,
     /// Those that are to be loaded anew before anything else.
     to_load: BTreeSet<Uuid>,
+    /// Those whose last owner had no definition for them: what they have missed is looked up.
+    passed_over: BTreeSet<Uuid>,
     /// When the sagas of unknown definitions are looked at again; none where there are none.
     look_at: Option<Instant>,
 }
 
-impl Orchestrator {
-    /// Loads the sagas in flight. Of several definitions with one name the first starts new
-    /// sagas; the others only drive those that began with them.
+impl Driver {
+    /// Loads the sagas in flight of a share. Operators' actions are told through `told` from here on.
     ///
     /// # Errors
     /// Where the rows or the store cannot be read, or belong to different logs.
-    pub async fn load(
-        store: Arc<dyn EventStore>,
-        bus: Arc<dyn Bus>,
-        documents: Arc<dyn Documents>,
-        clock: Arc<dyn Clock>,
-        definitions: Vec<Arc<Definition>>,
-        options: Options,
+    pub(crate) async fn load(
+        parts: Parts,
+        share: Share,
+        told: &Told,
+        standing: &Standing,
     ) -> Result<Self, Error> {
-        let (rows, sagas, considered) = InFlight::load(documents, &*store).await?;
+        let Parts {
+            store,
+            bus,
+            documents,
+            clock,
+            definitions,
+            options,
+        } = parts;
         let (tell, moved) = mpsc::channel(options.max_waiting_actions.max(1));
-        let mut orchestrator = Self {
+        told.set(tell);
+        let loaded = InFlight::load(documents, &*store, &share).await?;
+        let Loaded {
+            rows,
+            sagas,
+            position: considered,
+        } = loaded;
+        let mut driver = Self {
             ended: Ended::new(options.max_remembered_ends),
             store,
             bus,
             clock,
             options,
             definitions,
+            share,
+            standing: standing.clone(),
             rows,
             live: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -190,46 +231,31 @@ impl Orchestrator {
             firing: None,
             save_at: None,
             moved,
-            tell,
             to_load: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
             look_at: None,
         };
-        for saga in sagas {
-            match orchestrator.load_saga(saga).await? {
-                Some(live) => {
-                    if live.state.may_have_missed() {
-                        orchestrator.to_load.insert(saga);
-                    }
-                    orchestrator.keep(saga, live);
-                }
-                // It ended after its row was saved.
-                None => orchestrator.rows.ended(saga),
+        for (saga, row) in sagas {
+            // None where it ended after its row was saved, or is somebody else's.
+            let Some(live) = driver.load_saga(saga).await? else {
+                continue;
+            };
+            if row.is_passed_over && live.definition.is_some() {
+                driver.passed_over.insert(saga);
             }
+            if live.state.may_have_missed() || driver.passed_over.contains(&saga) {
+                driver.to_load.insert(saga);
+            }
+            driver.keep(saga, live);
         }
-        Ok(orchestrator)
-    }
-
-    /// What operators may do to its sagas.
-    #[must_use]
-    pub fn actions(&self) -> Actions {
-        Actions::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.clock),
-            self.definitions.clone(),
-            self.tell.clone(),
-        )
-    }
-
-    /// Its addresses.
-    #[must_use]
-    pub fn routes(&self) -> Routes {
-        let why = crate::why::http::routes(Arc::clone(&self.store), &self.definitions);
-        operator::http::routes(self.actions()).merge(why)
+        if driver.rows.is_changed(considered) {
+            driver.save_soon();
+        }
+        Ok(driver)
     }
 
     /// What it has in hand.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts {
             in_flight: self.live.len(),
             ..Counts::default()
@@ -247,15 +273,16 @@ impl Orchestrator {
         counts
     }
 
-    /// Drives the sagas until `shutdown`, then saves how far it has come.
+    /// Drives the sagas until it is told to stop, then saves how far it has come.
     ///
     /// # Errors
-    /// Where it cannot go on: the process must end.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+    /// Where it cannot go on.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let counts = self.counts();
         tracing::info!(
             in_flight = counts.in_flight,
             unknown_definition = counts.unknown_definition,
+            partitions = self.share.owned().len(),
             "driving sagas"
         );
         let mut failures = 0;
@@ -267,7 +294,14 @@ impl Orchestrator {
                 None => break,
                 Some(Ok(())) => {}
                 Some(Err(error)) if is_passing(&error) => {
-                    tracing::warn!(error = with_sources(&error), "reading was cut short");
+                    let why = with_sources(&error);
+                    tracing::warn!(error = why, "reading was cut short");
+                    // Others may have brought the rows further meanwhile.
+                    let is_gap = matches!(error, Error::Bus(BusError::Gap { .. }));
+                    if is_gap && failures >= MAX_GAPS && self.share.is_among_others() {
+                        return Err(error);
+                    }
+                    self.standing.set_trouble(Some(why));
                     let pause = self.backoff(failures);
                     failures += 1;
                     if shutdown
@@ -281,17 +315,22 @@ impl Orchestrator {
                 Some(Err(error)) => return Err(error),
             }
         }
-        self.save().await
+        self.save_all().await
     }
 
     /// Reads the bus from where it stands until that fails.
     async fn drive(&mut self, failures: &mut u32) -> Result<(), Error> {
-        let categories: Vec<&str> = self.options.categories.iter().map(String::as_str).collect();
-        let filter = Filter::categories(&categories);
-        let mut consumer = self.bus.events(self.considered, filter).await?;
+        let categories = self.options.categories.iter().map(String::as_str);
+        // What operators do elsewhere stands in the sagas' own streams.
+        let elsewhere = self.share.is_among_others().then_some(SAGAS);
+        let filter = Filter::categories(&categories.chain(elsewhere).collect::<Vec<_>>());
+        let consumer = self.bus.events(self.considered, filter, &self.share);
+        let mut consumer = consumer.await?;
         loop {
             self.step(&mut *consumer).await?;
-            *failures = 0;
+            if std::mem::take(failures) > 0 {
+                self.standing.set_trouble(None);
+            }
         }
     }
 
@@ -341,6 +380,10 @@ impl Orchestrator {
         // What cannot be read ends the orchestrator, and only once the others have moved.
         let mut unreadable = None;
         for event in &deliveries.messages {
+            if event.stream.category() == SAGAS {
+                self.hear(event);
+                continue;
+            }
             if let Err(error) = self.read(event, &mut work) {
                 unreadable.get_or_insert(error);
             }
@@ -356,10 +399,14 @@ impl Orchestrator {
     /// Saves the rows, once everything that they were derived from is durable.
     async fn save(&mut self) -> Result<(), Error> {
         self.save_at = None;
-        if !self.rows.is_changed() {
+        if !self.rows.is_changed(self.considered) {
             return Ok(());
         }
-        match self.save_rows().await {
+        let saved = self.save_rows().await;
+        if self.rows.is_changed(self.considered) {
+            self.save_soon();
+        }
+        match saved {
             Err(error) if is_passing(&error) => {
                 // A restart reads more of the log; nothing else depends on it.
                 let error = with_sources(&error);
@@ -369,6 +416,15 @@ impl Orchestrator {
             }
             saved => saved,
         }
+    }
+
+    /// Saves whatever has changed, for who goes on.
+    async fn save_all(&mut self) -> Result<(), Error> {
+        let parts = self.share.owned().len();
+        for _ in 0..parts {
+            self.save().await?;
+        }
+        Ok(())
     }
 
     async fn save_rows(&mut self) -> Result<(), Error> {
@@ -385,13 +441,17 @@ impl Orchestrator {
     }
 
     fn backoff(&self, failures: u32) -> Duration {
+        Duration::from_millis(self.options.backoff_ms(failures))
+    }
+}
+
+impl Options {
+    /// How long to wait after so many failures in a row, in ms.
+    pub(crate) fn backoff_ms(&self, failures: u32) -> u64 {
         let factor = 1_u64.checked_shl(failures).unwrap_or(u64::MAX);
-        Duration::from_millis(
-            self.options
-                .first_backoff_ms
-                .saturating_mul(factor)
-                .min(self.options.max_backoff_ms),
-        )
+        self.first_backoff_ms
+            .saturating_mul(factor)
+            .min(self.max_backoff_ms)
     }
 }
 
@@ -410,7 +470,7 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 /// Whether time mends it.
-fn is_passing(error: &Error) -> bool {
+pub(crate) fn is_passing(error: &Error) -> bool {
     match error {
         Error::Store(error) => is_store_passing(error),
         Error::Bus(error) | Error::InFlight(in_flight::Error::Position(error)) => match error {
@@ -431,7 +491,7 @@ fn is_store_passing(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Full(_))
 }
 
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

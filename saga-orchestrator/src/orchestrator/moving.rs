@@ -8,14 +8,17 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
-    Error, Orchestrator,
+    Driver, Error,
     inputs::{Fed, Happening, Work},
     timing::is_quiet,
     with_sources,
 };
-use crate::live::{Live, LiveError};
+use crate::{
+    in_flight::Row,
+    live::{Live, LiveError},
+};
 
-impl Orchestrator {
+impl Driver {
     /// Feeds the sagas, appends what follows, and again where somebody else was first.
     pub(super) async fn feed(&mut self, mut work: Work) -> Result<(), Error> {
         let (mut conflicts, mut failures) = (0, 0);
@@ -113,12 +116,11 @@ impl Orchestrator {
             let live = match (self.load_saga(saga).await?, begins) {
                 (Some(live), _) => live,
                 (None, _) if self.ended.contains(saga) => return Ok(None),
-                (None, Some((definition, cause))) => {
-                    self.rows.begun(saga);
-                    Live::new(saga, Arc::clone(definition), cause)
-                }
+                (None, Some((definition, cause))) => Live::new(saga, Arc::clone(definition), cause),
                 (None, None) => {
-                    tracing::error!(%saga, "an answer came for a saga that never began");
+                    if self.share.is_whole() {
+                        tracing::error!(%saga, "an answer came for a saga that never began");
+                    }
                     return Ok(None);
                 }
             };
@@ -170,7 +172,7 @@ impl Orchestrator {
         Ok(append)
     }
 
-    /// Loads a saga from its stream; none where it never began or has ended. A stream that
+    /// Loads a saga from its stream; none where it never began, has ended or is others'. A stream that
     /// cannot be read stops its orchestrator: nobody could say so in that stream.
     pub(super) async fn load_saga(&mut self, saga: Uuid) -> Result<Option<Live>, Error> {
         let definitions = &self.definitions;
@@ -196,9 +198,12 @@ impl Orchestrator {
             Ok(Some(live)) => {
                 // Somebody else may have written what is not durable yet.
                 self.effects = self.effects.max(live.position);
+                if !self.share.covers(live.correlation()) {
+                    return Ok(None);
+                }
                 if live.state.is_ended() {
                     self.ended.insert(saga);
-                    self.rows.ended(saga);
+                    self.rows.ended(saga, live.correlation());
                     self.save_soon();
                     return Ok(None);
                 }
@@ -233,8 +238,10 @@ impl Orchestrator {
             .entry(live.correlation())
             .or_default()
             .insert(saga);
+        let is_passed_over = live.definition.is_none();
+        self.rows
+            .begun(saga, live.correlation(), Row { is_passed_over });
         self.live.insert(saga, live);
-        self.rows.begun(saga);
         self.settle(saga);
     }
 
@@ -258,6 +265,7 @@ impl Orchestrator {
             self.timers.extend(due.map(|at| (at, saga)));
         }
         let (is_ended, is_quiet) = (live.state.is_ended(), is_quiet(live));
+        let correlation = live.correlation();
         if is_quiet {
             let interval = Duration::from_millis(self.options.look_interval_ms);
             self.look_at
@@ -266,7 +274,7 @@ impl Orchestrator {
         if is_ended {
             self.drop_live(saga);
             self.ended.insert(saga);
-            self.rows.ended(saga);
+            self.rows.ended(saga, correlation);
         }
     }
 

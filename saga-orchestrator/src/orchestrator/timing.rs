@@ -6,7 +6,7 @@ use recourse_saga::{Definition, Finding, Input, Timer};
 use uuid::Uuid;
 
 use super::{
-    Error, Orchestrator,
+    Driver, Error,
     inputs::{Fed, Happening, Work},
     with_sources,
 };
@@ -23,7 +23,7 @@ pub(super) fn is_quiet(live: &Live) -> bool {
     live.definition.is_none() || live.state.still_since().is_some()
 }
 
-impl Orchestrator {
+impl Driver {
     /// Looks anew at the sagas that others may move and nobody would tell: those of unknown
     /// definitions, to let go of those that have ended, and those that stand still.
     pub(super) fn look_again(&mut self) {
@@ -35,7 +35,9 @@ impl Orchestrator {
     /// Loads a saga anew, and feeds it what it has missed.
     pub(super) async fn load_anew(&mut self, saga: Uuid) -> Result<(), Error> {
         self.drop_live(saga);
-        self.feed(Work::from([(saga, Vec::new())])).await
+        self.feed(Work::from([(saga, Vec::new())])).await?;
+        self.passed_over.remove(&saga);
+        Ok(())
     }
 
     /// Fires the timers that are due, the earliest of each saga.
@@ -95,7 +97,7 @@ impl Orchestrator {
         }
     }
 
-    /// What a saga that was parked has not heard: the answers in its targets' streams, and what
+    /// What a saga that was parked, or passed over, has not heard: the answers in its targets' streams, and what
     /// cancelled it, in the order of the log.
     pub(super) async fn missed(&self, saga: Uuid) -> Result<Vec<Fed>, Error> {
         let Some(live) = self.live.get(&saga) else {
@@ -104,7 +106,7 @@ impl Orchestrator {
         let Some(definition) = &live.definition else {
             return Ok(Vec::new());
         };
-        if !live.state.may_have_missed() {
+        if !live.state.may_have_missed() && !self.passed_over.contains(&saga) {
             return Ok(Vec::new());
         }
         let mut missed = Vec::new();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery};
+use recourse_bus::{Bus, BusError, Consumer, Deliveries, Delivery, Membership, Share};
 use recourse_event_store::{
     Append, AppendError, Appended, Direction, EventStore, ExpectedRevision, Filter, NewEvent,
     Position, RecordedEvent, StoreError, StreamName, Visibility, memory, testing,
@@ -214,13 +214,18 @@ impl Bus for Held {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
         Ok(Box::new(HeldEvents {
-            inner: self.inner.events(after, filter).await?,
+            inner: self.inner.events(after, filter, share).await?,
             gate: Arc::clone(&self.gate),
             read: VecDeque::new(),
             twice: self.twice,
         }))
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError> {
+        self.inner.join(group).await
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod engines;
 mod operator;
+mod owners;
 mod parking;
 mod power_loss;
 mod restarting;

@@ -30,7 +30,7 @@ fn confirm(input: &Input, _: &Ids) -> Result<Vec<Outgoing>, typed::Error> {
 }
 
 /// The saga as it was before anything had to be reserved or paid.
-fn older() -> Arc<Definition> {
+pub fn older() -> Arc<Definition> {
     let definition = Definition::builder::<Input>(fulfilment::NAME, 0)
         .starts(starts)
         .step(

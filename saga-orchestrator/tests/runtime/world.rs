@@ -277,7 +277,7 @@ impl World {
 
     /// What a participant appends to answer a command.
     pub async fn answering(&self, saga: Uuid, sent: &Sent, answer: &Answer) -> Append {
-        let mut metadata = self.metadata(saga);
+        let mut metadata = self.inherited(saga).await;
         metadata.mark = Some(self.mark(saga, sent).await);
         metadata.answers = vec![answered(saga, sent)];
         if let Answer::Refused {
@@ -302,7 +302,7 @@ impl World {
 
     /// Records a command as an intent: its answer is still to come.
     pub async fn take(&self, saga: Uuid, sent: &Sent) {
-        let mut metadata = self.metadata(saga);
+        let mut metadata = self.inherited(saga).await;
         metadata.mark = Some(self.mark(saga, sent).await);
         metadata.takes = Some(Taken {
             answered: answered(saga, sent),
@@ -317,6 +317,12 @@ impl World {
         let position = self.store.inner.appended().await.unwrap();
         metadata.mark = Some(Mark { position, index: 0 });
         self.note(&sent.target, metadata).await;
+    }
+
+    /// What follows from a saga's command belongs to the saga's correlation.
+    async fn inherited(&self, saga: Uuid) -> Metadata {
+        let events = self.read(&Definition::stream(saga)).await;
+        self.metadata(events[0].metadata().unwrap().correlation_id)
     }
 
     async fn mark(&self, saga: Uuid, sent: &Sent) -> Mark {

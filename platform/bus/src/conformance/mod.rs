@@ -21,7 +21,7 @@ use recourse_event_store::{
     Direction, EventStore, Filter, Position, Read, RecordedEvent, StoreError, Visibility,
 };
 
-use crate::{Bus, BusError, Delivery};
+use crate::{Bus, BusError, Delivery, Share};
 use world::{GROUP, Service, bounded, number, sagas, send, to_each_stock};
 
 /// A store, and a bus on it.
@@ -70,11 +70,16 @@ macro_rules! bus_conformance {
 }
 
 /// Follows the events as their consumer does, and keeps its own checkpoint.
-async fn events_until(bus: &dyn Bus, filter: Filter, end: Position) -> Vec<Arc<RecordedEvent>> {
+async fn events_until(
+    bus: &dyn Bus,
+    filter: Filter,
+    share: &Share,
+    end: Position,
+) -> Vec<Arc<RecordedEvent>> {
     let mut considered = Position::START;
     let mut events = Vec::<Arc<RecordedEvent>>::new();
     'consumer: while considered < end {
-        let mut consumer = bounded(bus.events(considered, filter.clone()))
+        let mut consumer = bounded(bus.events(considered, filter.clone(), share))
             .await
             .unwrap();
         while considered < end {
@@ -217,7 +222,7 @@ pub async fn events_come_in_order_as_the_filter_wants_them(subject: Subject) {
     ] {
         let whole = log(&**store, filter.clone()).await;
         let end = store.appended().await.unwrap();
-        let events = events_until(&**bus, filter, end).await;
+        let events = events_until(&**bus, filter, &Share::whole(), end).await;
         let ids = |events: &[Arc<RecordedEvent>]| -> Vec<_> {
             events.iter().map(|event| event.event.id).collect()
         };

@@ -1,4 +1,4 @@
-//! Events, whole and in log order: what the partitions hold, merged.
+//! Events in log order: what the partitions hold, all of them or those that are owned, merged.
 //!
 //! ```text
 //! partition 0   3 . . 9 . 12          considered 12 ─┐
@@ -29,13 +29,15 @@ use crate::{BusError, Consumer, Deliveries};
 pub(super) struct Wanted {
     pub(super) after: Position,
     pub(super) filter: Filter,
+    /// Of which partitions.
+    pub(super) partitions: Vec<u32>,
     /// The log's head when this was asked for.
     pub(super) head: Position,
     /// Set where a gap was met by who began in the middle: then the next begins at the beginning.
     pub(super) from_the_beginning: Arc<AtomicBool>,
 }
 
-/// All events of a generation.
+/// The events of a generation.
 pub(super) async fn open(
     client: Client,
     generation: Generation,
@@ -52,10 +54,12 @@ pub(super) async fn open(
         });
     }
     let topic: Arc<str> = topic.into();
-    let lanes: Vec<Lane> = (0..i32::try_from(partitions).unwrap_or(i32::MAX))
+    let lanes: Vec<Lane> = wanted
+        .partitions
+        .iter()
         .map(|partition| Lane {
             topic: Arc::clone(&topic),
-            partition,
+            partition: i32::try_from(*partition).unwrap_or(i32::MAX),
         })
         .collect();
     let max_waiting = client.options().max_waiting_events;
@@ -117,7 +121,7 @@ impl Events {
                 Ok(())
             }
             Item::Failed(error) => Err(error),
-            // They are read from the beginning on, all of them.
+            // They are the same from the beginning on.
             Item::Assigned(_) | Item::Revoked(_) => Ok(()),
         }
     }

@@ -12,17 +12,19 @@
 //! the relay fills from an older position.
 //!
 //! Commands come to the members of a group, each its share of the partitions, in log order for
-//! each target. Events come whole to each who asks, in log order: what the partitions hold is
-//! merged as far as all of them have come.
+//! each target. Events come in log order to each who asks, whole or of the partitions that are
+//! owned: what these hold is merged as far as all of them have come.
 
 mod chain;
 mod client;
 mod commands;
 mod events;
 mod membership;
+mod place;
 mod reader;
 mod record;
 mod seek;
+mod sharing;
 mod state;
 mod topics;
 
@@ -34,15 +36,17 @@ use std::{
 use async_trait::async_trait;
 use recourse_event_store::{EventStore, Filter, Position, RecordedEvent};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use self::{
     client::{Client, Error, Logged},
+    place::Place,
     record::{Body, Encoded, HEADERS, Record, Unreadable},
     state::{Keyed, State},
     topics::{Generation, Topics},
 };
 pub use crate::hash::{hash, partition};
-use crate::{BusError, Consumer, Delivery};
+use crate::{BusError, Consumer, Delivery, Membership, Share};
 
 /// How Kafka is reached and used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +102,8 @@ impl Default for Options {
 pub struct Bus {
     client: Client,
     store: Arc<dyn EventStore>,
+    /// The number of the newest generation that was seen by anybody who uses this bus.
+    newest: watch::Sender<u32>,
     /// Set where a shortcut to the middle of the topic met a gap: the next consumer of events
     /// reads from the beginning, which tells whether a record is missing or only out of its turn.
     from_the_beginning: Arc<AtomicBool>,
@@ -110,6 +116,7 @@ impl Bus {
         Self {
             client: Client::new(options),
             store,
+            newest: watch::Sender::new(0),
             from_the_beginning: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -123,6 +130,11 @@ impl Bus {
                 self.client.topics().relay()
             )));
         };
+        self.newest.send_if_modified(|newest| {
+            let is_newer = current.number > *newest;
+            *newest = current.number.max(*newest);
+            is_newer
+        });
         let log = self.store.log_id();
         if current.log != log {
             return Err(BusError::Checkpoint {
@@ -162,16 +174,34 @@ impl crate::Bus for Bus {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
         let (generation, state) = self.generation("events").await?;
+        let partitions = match share.is_whole() {
+            true => (0..generation.event_partitions.get()).collect(),
+            false if share.divided_into() == generation.event_partitions => share.owned().collect(),
+            false => {
+                return Err(BusError::Unavailable(format!(
+                    "generation {} has other partitions, which are not shared yet",
+                    generation.number
+                )));
+            }
+        };
         let head = self.store.appended().await?;
         let wanted = events::Wanted {
             after,
             filter,
+            partitions,
             head,
             from_the_beginning: Arc::clone(&self.from_the_beginning),
         };
         let consumer = events::open(self.client.clone(), generation, &state, wanted);
         Ok(Box::new(consumer.await?))
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError> {
+        // Who cannot know the topics yet is told why.
+        self.generation(group).await?;
+        Ok(Box::new(sharing::Member::new(self.clone(), group)))
     }
 }

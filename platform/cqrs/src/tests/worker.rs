@@ -3,8 +3,8 @@
 use std::{fmt::Debug, time::Duration};
 
 use recourse_bus::{
-    Bus, BusError, Command as SagaCommand, Consumer, Deliveries, Delivery, MemoryCheckpoints,
-    embedded,
+    Bus, BusError, Command as SagaCommand, Consumer, Deliveries, Delivery, Membership,
+    MemoryCheckpoints, Share, embedded,
 };
 use recourse_event_store::{ExpectedRevision, typed};
 use tokio::time::timeout;
@@ -386,8 +386,13 @@ impl Bus for Scripted {
         &self,
         after: Position,
         filter: Filter,
+        share: &Share,
     ) -> Result<Box<dyn Consumer<Arc<RecordedEvent>>>, BusError> {
-        self.inner.events(after, filter).await
+        self.inner.events(after, filter, share).await
+    }
+
+    async fn join(&self, group: &str) -> Result<Box<dyn Membership>, BusError> {
+        self.inner.join(group).await
     }
 }
 
