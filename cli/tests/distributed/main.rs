@@ -17,6 +17,7 @@
 )]
 
 mod client;
+mod owners;
 mod process;
 mod world;
 

@@ -5,6 +5,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rustix::process::{Pid, Signal};
+
 pub(crate) fn recourse() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recourse"));
     command
@@ -44,6 +46,22 @@ impl Process {
         let (child, url) = spawn(&self.args);
         assert_eq!(url, self.url);
         self.child = child;
+    }
+}
+
+impl Process {
+    /// It stands still: what it holds it keeps, and it answers nobody.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// It goes on after [`Self::freeze`], and knows nothing of the time between.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 }
 

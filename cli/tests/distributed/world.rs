@@ -28,6 +28,14 @@ const SERVICES: [&str; 6] = [
     "projections",
 ];
 
+/// How sagas wait where a process is dead until its share is given to another: none of them gives up.
+pub(crate) const PATIENT: [&str; 4] = [
+    "--step-timeout-ms",
+    "120000",
+    "--saga-deadline-ms",
+    "300000",
+];
+
 /// Whoever has a shop: a dozen processes are enough for one machine.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -44,6 +52,18 @@ pub(crate) struct World {
 impl World {
     /// None where an engine is not to be had. Waits until no other test has one.
     pub(crate) fn start() -> Option<Self> {
+        Self::with(&[], &[])
+    }
+
+    /// With further processes: of what, and what each is called. All services have these options.
+    pub(crate) fn with(further: &[(&'static str, &'static str)], options: &[&str]) -> Option<Self> {
+        let of = |kind: &'static str| -> Vec<&'static str> {
+            let others = further.iter().filter(|(its, _)| *its == kind);
+            [kind]
+                .into_iter()
+                .chain(others.map(|(_, name)| *name))
+                .collect()
+        };
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let kafka = recourse_engines::kafka()?;
         let postgres = recourse_engines::postgres()?;
@@ -81,8 +101,10 @@ impl World {
         ];
         processes.insert("relay", Process::start(&relay, "--listen"));
         for service in SERVICES {
-            let args = [&["serve", service][..], &engines].concat();
-            processes.insert(service, Process::start(&args, "--listen"));
+            let args = [&["serve", service][..], &engines, options].concat();
+            for name in of(service) {
+                processes.insert(name, Process::start(&args, "--listen"));
+            }
         }
         let mut args = vec!["serve", "gateway", "--event-store", &event_store];
         args.extend(["--service-key-file", &keys]);
@@ -93,7 +115,9 @@ impl World {
             ("--orchestrator-url", "orchestrator"),
             ("--projections-url", "projections"),
         ] {
-            args.extend([option, processes[service].url.as_str()]);
+            for name in of(service) {
+                args.extend([option, processes[name].url.as_str()]);
+            }
         }
         let gateway = Process::start(&args, "--listen");
         processes.insert("gateway", gateway);
