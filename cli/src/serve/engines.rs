@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `EventStore` | EventStoreDB or KurrentDB, or the embedded store behind the same protocol |
 //! | `Bus` | Kafka, filled by the relay; without it the event store's own tail, and a lock in PostgreSQL says who drives the sagas |
-//! | `Documents` | MongoDB for orders, sagas and those in flight, PostgreSQL for the others; without MongoDB PostgreSQL for all |
+//! | `Documents` | MongoDB for the views of orders and of sagas, PostgreSQL for the others; without MongoDB PostgreSQL for all |
 //! | `Books`, `Checkpoints`, `Snapshots`, `Turns` | PostgreSQL |
 //!
 //! A service connects only to what it needs, in any order, and waits for what is not there.
@@ -62,8 +62,8 @@ pub(crate) struct Options {
     kafka_names: KafkaNames,
     #[command(flatten)]
     postgres: PostgresOptions,
-    /// MongoDB: the views of orders and of sagas, and the sagas in flight. Without it they are in
-    /// PostgreSQL too; a process that reads them is told the same as the one that writes them.
+    /// MongoDB: the views of orders and of sagas. Without it they are in PostgreSQL too; a process
+    /// that reads them is told the same as the one that writes them.
     #[arg(long = "mongodb", value_name = "URL")]
     mongodb_url: Option<mongodb::Address>,
 }
@@ -134,6 +134,8 @@ impl PostgresOptions {
 struct Needs {
     bus: bool,
     documents: bool,
+    /// That some of these documents are those of MongoDB, where there is one.
+    mongodb: bool,
     books: bool,
     state: bool,
     /// Other processes have the same service, and some of it is done by one at a time.
@@ -145,6 +147,7 @@ impl Needs {
         let none = Self {
             bus: false,
             documents: false,
+            mongodb: false,
             books: false,
             state: false,
             turns: false,
@@ -170,6 +173,7 @@ impl Needs {
             },
             Service::Projections => Self {
                 documents: true,
+                mongodb: true,
                 books: true,
                 turns: true,
                 ..none
@@ -210,7 +214,7 @@ impl Options {
                 None => Some(Databases::default()),
             }
         };
-        let mongodb = self.mongodb_url.as_ref().filter(|_| needs.documents);
+        let mongodb = self.mongodb_url.as_ref().filter(|_| needs.mongodb);
         let mongodb = mongodb.map(|address| {
             let dependency = process.readiness.dependency("mongodb", Need::Everything);
             (address, dependency)
@@ -303,12 +307,8 @@ impl Options {
 }
 
 /// The collections that belong to MongoDB, where there is one.
-fn of_mongodb() -> [Collection; 3] {
-    [
-        Orders::collection(),
-        Sagas::collection(),
-        recourse_saga_orchestrator::IN_FLIGHT,
-    ]
+fn of_mongodb() -> [Collection; 2] {
+    [Orders::collection(), Sagas::collection()]
 }
 
 /// Connects to the collections that belong there.
