@@ -19,7 +19,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Its saga has ended (201), with this status of the order.
-    Settled { status: String },
+    Settled { order: OrderId, status: String },
     /// It was accepted and has not settled in time (202).
     Accepted { saga_id: Option<Uuid> },
     /// The server asks to come back later (429, 503).
@@ -76,7 +76,10 @@ pub(crate) async fn place(
                 status: settled.clone(),
             })?;
             Ok(match settled {
-                Some(status) => Outcome::Settled { status },
+                Some(status) => Outcome::Settled {
+                    order: placed.order_id,
+                    status,
+                },
                 None => Outcome::Accepted {
                     saga_id: placed.saga_id,
                 },

@@ -1,6 +1,7 @@
 //! The server as its machine sees it: a child process, its processor time and its memory.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
@@ -17,7 +18,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::http::{Address, Connection};
+use crate::{
+    apart,
+    http::{Address, Connection},
+};
 
 /// How to start a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,13 +236,40 @@ impl Usage {
 /// Fields 14 and 15 of `/proc/<pid>/stat`, see proc(5): the second field, in parentheses, may
 /// hold anything.
 fn cpu_us(stat: &str, ticks_per_second: u64) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(11);
-    let user = fields.next()?.parse::<u64>().ok()?;
-    let system = fields.next()?.parse::<u64>().ok()?;
-    user.checked_add(system)?
+    ticks(stat, 2)?
         .checked_mul(1_000_000)?
         .checked_div(ticks_per_second)
+}
+
+/// So many fields from the 14th on: user's and system's time, then those of children that ended.
+fn ticks(stat: &str, fields: usize) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    let mut from = after_name.split(' ').skip(11);
+    (0..fields).map(|_| from.next()?.parse::<u64>().ok()).sum()
+}
+
+/// The processor time, in microseconds, of these processes with all that each has started, also
+/// what has ended since. None for one that is gone.
+pub(crate) fn cpu_of_trees(roots: impl Iterator<Item = u32>) -> Vec<Option<u64>> {
+    let mut used = BTreeMap::new();
+    let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // One that ended meanwhile is counted by its parent.
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, after)| {
+            let parent = after.split(' ').nth(1)?;
+            parent.parse::<u32>().ok()
+        });
+        if let (Some(parent), Some(ticks)) = (parent, ticks(&stat, 4)) {
+            let us = ticks.saturating_mul(1_000_000) / ticks_per_second;
+            used.insert(pid, (parent, us));
+        }
+    }
+    apart::add_up(&used, roots)
 }
 
 fn peak_rss_kib(status: &str) -> Option<u64> {
@@ -295,6 +326,15 @@ mod tests {
         assert_eq!(cpu_us(stat, 100), Some(2_000_000));
         assert_eq!(cpu_us("42 (a) S 1", 100), None);
         assert!(Usage::of(std::process::id()).unwrap().peak_rss_kib > 0);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_counts_for_the_one_that_started_it() {
+        let stat = "42 (a) S 1 2 3 4 5 6 7 8 9 10 150 50 30 20 20 0 5 0 99";
+        assert_eq!((ticks(stat, 2), ticks(stat, 4)), (Some(200), Some(250)));
+        let own = std::process::id();
+        let used = cpu_of_trees([own, u32::MAX].into_iter());
+        assert!(used[0].is_some() && used[1].is_none(), "{used:?}");
     }
 
     #[test]

@@ -11,12 +11,13 @@ use chrono::{DateTime, Utc};
 use clap::{Args, value_parser};
 use http_body_util::Full;
 use recourse_bench::{
+    apart,
     http::{self, Answer, Calling},
     load::{self, Load, Target},
     server::Spawn,
 };
 use recourse_gateway::Gateway;
-use recourse_service::{Clock, clock::SystemClock};
+use recourse_service::{Clock, clock::SystemClock, keys::Keys};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -41,16 +42,27 @@ pub(crate) struct Options {
     /// The process of that server, for its processor time and memory.
     #[arg(long, value_name = "PID", requires = "url")]
     pid: Option<u32>,
+    /// A process of that server, where it is several, or of an engine that it uses: its name in the
+    /// report, its number, and where it shows what it counts. Also asks where orders' time goes,
+    /// as with --hops.
+    #[arg(long, value_name = "NAME=PID[@URL]", requires = "url")]
+    process: Vec<apart::Process>,
+    /// The file with the key that those processes want.
+    #[arg(long, value_name = "FILE", requires = "url")]
+    service_key_file: Option<PathBuf>,
+    /// Follow orders through the log, to tell where their time goes, and ask how far views are.
+    #[arg(long)]
+    hops: bool,
     /// The data folder of that server, to verify it afterwards; or of the one that is
     /// started, which must not exist.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Orders in flight, each for a run in a closed loop.
+    /// Orders in flight, each for a run in a closed loop: 1, 32, 128 and 512 where nothing is said,
+    /// neither here nor by --rate.
     #[arg(
         long,
         value_name = "COUNT",
         value_delimiter = ',',
-        default_values_t = [1, 32, 128, 512],
         value_parser = value_parser!(u32).range(1..=20_000)
     )]
     in_flight: Vec<u32>,
@@ -111,6 +123,9 @@ pub(crate) struct Options {
 
 /// How long a server may take to serve.
 const START_TIMEOUT_MS: u32 = 30_000;
+
+/// What is in flight where nobody says anything.
+const IN_FLIGHT: [u32; 4] = [1, 32, 128, 512];
 
 /// The most orders that wait for an answer in an open loop.
 const MAX_IN_FLIGHT: u32 = 2_000;
@@ -178,7 +193,15 @@ impl http::Service for InProcess {
     }
 }
 
-async fn drive(options: Options, target: Target) -> anyhow::Result<ExitCode> {
+async fn drive(mut options: Options, target: Target) -> anyhow::Result<ExitCode> {
+    if options.in_flight.is_empty() && options.rate.is_empty() {
+        options.in_flight = IN_FLIGHT.into();
+    }
+    let keys = options.service_key_file.as_deref().map(Keys::read);
+    let authorization = match keys.transpose().map_err(Usage::new)? {
+        Some(keys) => keys.authorization(),
+        None => None,
+    };
     let closed = options.in_flight.iter().map(|in_flight| Load::Closed {
         in_flight: *in_flight,
     });
@@ -200,6 +223,9 @@ async fn drive(options: Options, target: Target) -> anyhow::Result<ExitCode> {
         seed: options.seed,
         acknowledged: options.acknowledged,
         folder: Some(Arc::new(Reading)),
+        hops: options.hops || !options.process.is_empty(),
+        processes: options.process,
+        authorization: authorization.and_then(|value| Some(value.to_str().ok()?.to_owned())),
         clock: now,
     })
     .await?;

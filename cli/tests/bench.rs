@@ -23,6 +23,7 @@ fn bench(way: &[&str]) -> Value {
             "500",
             "--failing",
             "30",
+            "--hops",
         ])
         .args(way)
         .arg("--data")
@@ -47,6 +48,25 @@ fn orders_are_driven_over_http_and_in_process_and_the_promises_hold() {
         }
         assert!(run["server"]["log_bytes_per_order"].as_f64().unwrap() > 1_000.0);
         assert_eq!(report["verified"]["breaches"], serde_json::json!([]));
+        // Every order was followed through the log, and its hops add up to what its client waited.
+        let hops = &run["hops"];
+        assert_eq!(hops["orders"], run["settled"], "{report}");
+        let of = |kind: &str| -> u64 {
+            let hops = hops["hops"].as_array().unwrap().iter();
+            let of_kind = hops.filter(|hop| hop["kind"] == kind);
+            of_kind.map(|hop| hop["count"].as_u64().unwrap()).sum()
+        };
+        for (kind, least) in [("request", 1), ("event", 3), ("command", 2), ("answer", 1)] {
+            assert!(
+                of(kind) >= least * run["settled"].as_u64().unwrap(),
+                "{report}"
+            );
+        }
+        let views = run["views"].as_array().unwrap();
+        assert_eq!(views.len(), 5, "{report}");
+        for view in views {
+            assert_eq!(view["has_caught_up"], true, "{report}");
+        }
     }
 }
 
@@ -62,6 +82,7 @@ fn what_cannot_be_measured_is_wrong_use() {
         ["bench", "--max-lines", "0"],
         ["bench", "--max-lines", "101"],
         ["bench", "--url", "ftp://x"],
+        ["bench", "--process", "relay=1"],
         ["bench-watch", "--all", "0"],
         ["bench-watch", "--sagas", "0"],
         ["bench-watch", "--events", "0"],

@@ -12,10 +12,13 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
+use uuid::Uuid;
 
-use super::{Cost, Error, Latency, Load, Options, Run};
+use super::{Cost, Error, Latency, Load, Options, Run, after};
 use crate::{
     acknowledged::Writer,
+    apart::{self, Costs},
+    hops::{self, Hops},
     http::{self, Connection},
     place::{self, Outcome, PlaceError},
     plan::Plan,
@@ -28,6 +31,8 @@ const MAX_US: u64 = 600_000_000;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How much longer than the server's own wait an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long before the window an order may have been sent whose hops are still read.
+const LONG_ORDER: Duration = Duration::from_secs(5);
 
 pub(super) struct Job {
     pub(super) options: Options,
@@ -60,6 +65,10 @@ struct Shared {
     told: Rc<RefCell<Option<Writer>>>,
     failed: RefCell<Option<std::io::Error>>,
     in_flight: Cell<u64>,
+    /// That orders are followed through the log.
+    is_traced: bool,
+    /// The orders that count and are settled: which, and from when to when.
+    orders: RefCell<Vec<(Uuid, Instant, Instant)>>,
 }
 
 impl Job {
@@ -131,7 +140,9 @@ impl Job {
             connections.push(connection);
         }
         let begin = Instant::now();
-        let from = begin + Duration::from_millis(self.options.warm_up_ms.into());
+        let began_at = (self.options.clock)();
+        let warm_up = Duration::from_millis(self.options.warm_up_ms.into());
+        let from = begin + warm_up;
         let to = from + Duration::from_millis(self.options.duration_ms.into());
         let shared = Rc::new(Shared {
             plan: self.plan(failing_percent),
@@ -146,6 +157,8 @@ impl Job {
             told,
             failed: RefCell::new(None),
             in_flight: Cell::new(0),
+            is_traced: self.options.hops,
+            orders: RefCell::default(),
         });
         let mut tasks = JoinSet::new();
         for connection in connections {
@@ -154,10 +167,19 @@ impl Job {
         if let Some(pid) = self.pid {
             Usage::forget_peak(pid);
         }
+        sleep_until(begin + warm_up.saturating_sub(LONG_ORDER)).await;
+        let head = match self.options.hops {
+            true => after::head(control).await,
+            false => None,
+        };
         sleep_until(from).await;
         let before = self.seen(control).await;
         sleep_until(to).await;
         let after = self.seen(control).await;
+        let views = match self.options.hops {
+            true => after::views(control).await,
+            false => Vec::new(),
+        };
         let drained =
             tokio::time::timeout(Duration::from_millis(self.options.drain_ms.into()), async {
                 while tasks.join_next().await.is_some() {}
@@ -165,11 +187,31 @@ impl Job {
         let drained = drained.await.is_ok();
         let given_up = if drained { 0 } else { shared.left() };
         tasks.shutdown().await;
+        let behind = after::until_caught_up(views, control).await;
         if let Some(error) = shared.failed.borrow_mut().take() {
             return Err(Error::Acknowledged(error));
         }
         let tally = shared.tally.replace(Tally::new()?);
-        Ok(tally.report(load, failing_percent, to - from, given_up, before, after))
+        let mut run = tally.report(load, failing_percent, to - from, given_up, &before, &after);
+        run.views = behind;
+        let processes = &self.options.processes;
+        if !processes.is_empty() {
+            let costs = Costs::between(processes, &before.apart, &after.apart, run.settled);
+            run.processes = Some(costs);
+        }
+        if let Some(head) = head {
+            let at = |instant: Instant| began_at + (instant - begin);
+            let orders = shared.orders.borrow();
+            let orders = orders.iter().map(|(order, sent, answered)| hops::Seen {
+                order: *order,
+                sent: at(*sent),
+                answered: at(*answered),
+            });
+            let orders: Vec<hops::Seen> = orders.collect();
+            let events = after::events(control, head).await;
+            run.hops = Some(Hops::of(&events, &orders)?);
+        }
+        Ok(run)
     }
 
     /// What server and client have used so far. Answered on its own connection.
@@ -179,6 +221,11 @@ impl Job {
         Seen {
             usage,
             client,
+            apart: apart::Seen::of(
+                &self.options.processes,
+                self.options.authorization.as_deref(),
+            )
+            .await,
             store: store(control).await,
         }
     }
@@ -199,10 +246,10 @@ pub(super) async fn store(control: &mut Connection) -> Option<StoreUsage> {
     StoreUsage::parse(&String::from_utf8_lossy(&answer.body))
 }
 
-#[derive(Clone, Copy)]
 struct Seen {
     usage: Option<Usage>,
     client: Option<Usage>,
+    apart: apart::Seen,
     store: Option<StoreUsage>,
 }
 
@@ -274,6 +321,12 @@ async fn slot(shared: Rc<Shared>, mut connection: Connection) {
             return;
         }
         if shared.counts(start, end) {
+            if let Ok(Outcome::Settled { order, .. }) = &outcome
+                && shared.is_traced
+            {
+                let mut orders = shared.orders.borrow_mut();
+                orders.push((order.0, start, end));
+            }
             let mut tally = shared.tally.borrow_mut();
             tally.add(&outcome, end - start, sent - start);
         }
@@ -299,7 +352,7 @@ impl Tally {
         let us = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         self.late.saturating_record(us(late));
         let error = match outcome {
-            Ok(Outcome::Settled { status }) => {
+            Ok(Outcome::Settled { status, .. }) => {
                 self.settled = self.settled.saturating_add(1);
                 self.latency.saturating_record(us(took));
                 count(&mut self.by_status, status);
@@ -323,8 +376,8 @@ impl Tally {
         failing_percent: u8,
         window: Duration,
         given_up: u64,
-        before: Seen,
-        after: Seen,
+        before: &Seen,
+        after: &Seen,
     ) -> Run {
         let orders = self.settled.max(1) as f64;
         // Two digits are as much as any of these is worth.
@@ -354,6 +407,9 @@ impl Tally {
             server,
             client_cpu_us_per_order: client
                 .map_or(0.0, |(before, after)| each(after.cpu_us, before.cpu_us)),
+            views: Vec::new(),
+            processes: None,
+            hops: None,
         }
     }
 }

@@ -15,6 +15,7 @@
 //! Client and server share the machine, so the client is one thread and its own processor time
 //! is shown.
 
+mod after;
 mod drive;
 mod report;
 
@@ -22,10 +23,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
+pub use after::View;
 pub use report::{Cost, Latency, Report, Run};
 
 use crate::{
-    http, plan,
+    apart, http, plan,
     server::{self, Server, Spawn},
     verify,
 };
@@ -62,7 +64,14 @@ pub struct Options {
     /// How the server's data folder is opened for the check after the last run; no check
     /// without, or where the folder is not known.
     pub folder: Option<Arc<dyn verify::OpenFolder>>,
-    /// What time it is, for that check.
+    /// The processes that the server consists of, where it is several: each one's cost is told.
+    pub processes: Vec<apart::Process>,
+    /// What is sent to them in `Authorization`.
+    pub authorization: Option<String>,
+    /// Whether orders are followed through the log, to tell where their time goes, and views are
+    /// asked how far they are.
+    pub hops: bool,
+    /// What time it is, for that check and for the hops: the clock of the server.
     pub clock: fn() -> DateTime<Utc>,
 }
 

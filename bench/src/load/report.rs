@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Load;
-use crate::verify;
+use super::{Load, View};
+use crate::{apart::Costs, hops::Hops, verify};
 
 /// Every run, and the check after them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,15 @@ pub struct Run {
     pub server: Option<Cost>,
     /// Processor time of this process, in microseconds an order.
     pub client_cpu_us_per_order: f64,
+    /// The views that were behind as the window ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub views: Vec<View>,
+    /// What each process of the server cost, where they are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Costs>,
+    /// Where the orders' time went, where that is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<Hops>,
 }
 
 /// What a settled order cost the server.
@@ -159,6 +168,7 @@ impl Run {
             let _ = writeln!(out, "  errors     {}", counts(&self.errors));
         }
         match self.server {
+            None if self.processes.is_some() => {}
             None => {
                 let _ = writeln!(out, "  server     not seen: its process is not known");
             }
@@ -184,5 +194,21 @@ impl Run {
             "  client     {:.0} us CPU an order",
             self.client_cpu_us_per_order
         );
+        for view in &self.views {
+            let _ = writeln!(
+                out,
+                "  view       {}: {} ms behind as the window ended, {} as far as the log {} ms later",
+                view.name,
+                view.lag_ms,
+                if view.has_caught_up { "and" } else { "and not" },
+                view.caught_up_ms
+            );
+        }
+        if let Some(processes) = &self.processes {
+            processes.write(out);
+        }
+        if let Some(hops) = &self.hops {
+            hops.write(out);
+        }
     }
 }

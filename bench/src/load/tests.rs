@@ -116,6 +116,9 @@ fn options(url: String, load: Load) -> Options {
         seed: 1,
         acknowledged: None,
         folder: None,
+        processes: Vec::new(),
+        authorization: None,
+        hops: false,
         clock: || DateTime::UNIX_EPOCH,
     }
 }

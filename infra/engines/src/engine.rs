@@ -99,6 +99,12 @@ impl Engine {
         &self.address
     }
 
+    /// Its process, as it runs now. What a server forks are children of it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as the loss of power does. What it had synced stays.
     ///
     /// # Errors

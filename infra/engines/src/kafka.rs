@@ -7,8 +7,18 @@ use crate::{
     engine::{Start, free_port, prepare},
 };
 
-/// `advertised` is the port that clients are told to come to, where it is not its own.
+/// For tests. `advertised` is the port that clients are told to come to, where it is not its own.
 pub(crate) fn start(programs: &Path, advertised: Option<u16>) -> Result<Engine, Error> {
+    // The first tier of the compiler alone: a broker of tests lives for seconds.
+    run(programs, advertised, &["-XX:TieredStopAtLevel=1"])
+}
+
+/// For load.
+pub(crate) fn start_for_load(programs: &Path) -> Result<Engine, Error> {
+    run(programs, None, &[])
+}
+
+fn run(programs: &Path, advertised: Option<u16>, compiler: &[&str]) -> Result<Engine, Error> {
     let folder = tempfile::Builder::new()
         .prefix("recourse-kafka-")
         .tempdir()?;
@@ -43,8 +53,8 @@ pub(crate) fn start(programs: &Path, advertised: Option<u16>) -> Result<Engine, 
     )?;
     let java = || {
         let mut java = Command::new("java");
-        // The first tier of the compiler alone: a broker of tests lives for seconds.
-        java.args(["-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        java.args(["-Xmx512m", "-XX:+UseSerialGC"])
+            .args(compiler)
             .arg(format!(
                 "-Dlog4j2.configurationFile={}",
                 programs.join("log4j2.xml").display()

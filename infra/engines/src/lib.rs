@@ -43,6 +43,16 @@ pub fn kafka_behind(proxy: &Proxy) -> Option<Engine> {
     programs::start("kafka", |programs| kafka::start(programs, Some(advertised)))
 }
 
+/// The same broker for measurements: it compiles what is called often as well as it can, which takes
+/// it the first minute.
+///
+/// # Panics
+/// As [`kafka`].
+#[must_use]
+pub fn kafka_for_load() -> Option<Engine> {
+    programs::start("kafka", kafka::start_for_load)
+}
+
 /// A server of MongoDB's protocol: `FerretDB` on `SQLite`. Its [`Engine::address`] is a URL
 /// `mongodb://…` without a database.
 ///

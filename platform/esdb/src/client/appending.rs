@@ -33,6 +33,7 @@ use uuid::Uuid;
 use super::{
     Inner,
     connection::{Connection, Link},
+    metrics,
     recorded::LAST,
     status,
 };
@@ -87,7 +88,8 @@ pub(super) struct Item {
 
 impl Inner {
     pub(super) async fn append(&self, appends: Vec<Append>) -> Vec<Result<Appended, AppendError>> {
-        let deadline = Instant::now() + self.options.timeout();
+        let begun = Instant::now();
+        let deadline = begun + self.options.timeout();
         let mut items = Vec::with_capacity(appends.len());
         let mut waiting = Vec::with_capacity(appends.len());
         for append in appends {
@@ -120,6 +122,7 @@ impl Inner {
                 }
             });
         }
+        metrics::appended(begun.elapsed());
         answers
     }
 

@@ -20,6 +20,7 @@
 mod appending;
 mod connection;
 mod following;
+mod metrics;
 pub(crate) mod naming;
 mod options;
 mod progress;
@@ -82,6 +83,7 @@ impl Store {
         name: LogId,
         patience: Duration,
     ) -> Result<Self, Error> {
+        metrics::describe();
         let progress = Arc::new(Progress::default());
         let connection = Connection::new(options.clone(), name, Arc::clone(&progress))?;
         let (appends, queue) = mpsc::channel(appending::QUEUED_CALLS);
