@@ -39,7 +39,7 @@ pub struct Options {
     pub max_unacknowledged_bytes: usize,
     /// How long after something is acknowledged the checkpoint is written at the latest, in ms.
     pub checkpoint_interval_ms: u64,
-    /// How long a partition of commands without news waits to be told how far it has come, in ms.
+    /// How long a partition without news waits to be told how far it has come, in ms.
     pub considered_interval_ms: u64,
     /// The first wait before it begins again after an error, in ms; it doubles.
     pub first_backoff_ms: u64,

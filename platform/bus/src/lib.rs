@@ -1,8 +1,8 @@
 //! Commands and events on their way to whoever acts on them.
 //!
 //! ```text
-//! saga's stream ──▶ outgoing commands, in log order ──▶ command services
-//! event store   ──▶ events, in log order            ──▶ orchestrator
+//! saga's stream ──▶ outgoing commands, in log order    ──▶ command services
+//! event store   ──▶ events, in order by correlation   ──▶ orchestrator
 //! ```
 //!
 //! The event store is the outbox: nothing is ever published that is not an event there. On

@@ -19,13 +19,13 @@ pub struct Delivery {
     pub event: Arc<RecordedEvent>,
 }
 
-/// Some messages in log order, and how far the log was considered to find them.
+/// Some messages, and how far the log was considered to find them.
 #[derive(Clone, Debug)]
 pub struct Deliveries<T> {
     /// The messages.
     pub messages: Vec<T>,
     /// Everything up to here was considered: what to commit once the effects are durable. Never
-    /// goes back; a member of a group may have been handed some of what comes after it already.
+    /// goes back; between processes, some of what comes after it may have been handed over already.
     pub considered: Position,
     /// That the consumer has caught up with the log: at least with what was its head when the
     /// consumer was made.
@@ -88,8 +88,9 @@ pub trait Bus: Send + Sync + 'static {
         categories: &[&str],
     ) -> Result<Box<dyn Consumer<Delivery>>, BusError>;
 
-    /// The events that a filter wants and whose correlation belongs to the share, after `after` (exclusive),
-    /// in log order. Who consumes these keeps its own checkpoint beside what it derives from them.
+    /// The events that a filter wants and whose correlation belongs to the share, after `after` (exclusive);
+    /// those of one correlation in log order. Who consumes these keeps its own checkpoint beside what it
+    /// derives from them.
     async fn events(
         &self,
         after: Position,

@@ -209,14 +209,6 @@ impl Rounds {
             self.write(number, draft, considered)?;
             missing += 1;
         }
-        // Who merges the partitions of events waits for all of them.
-        for lane in 0..self.lanes.event_count() {
-            if !lasts.contains_key(&lane) {
-                self.tell(number, lane)?;
-                counts.considered += 1;
-                missing += 1;
-            }
-        }
         self.begin_round(Round {
             number,
             missing,

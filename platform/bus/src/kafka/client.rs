@@ -297,5 +297,9 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// An error that belongs to no call.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    // Who reads to the end of a partition has asked to be told.
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        return;
+    }
     tracing::warn!(%error, reason, "the client of Kafka has trouble");
 }

@@ -1,12 +1,16 @@
-//! Events in log order: what the partitions hold, all of them or those that are owned, merged.
+//! Events, as their partitions bring them, all of these or those that are owned: the events of one
+//! correlation come in log order.
 //!
 //! ```text
 //! partition 0   3 . . 9 . 12          considered 12 ─┐
-//! partition 1   4 5 . . .             considered  8 ─┴▶ 3 4 5, considered 8; 9 and 12 wait
+//! partition 1   4 5 . . .             considered  8 ─┴▶ all of them at once, considered 8
 //! ```
+//!
+//! No event waits for what other partitions hold, so how far everything was considered may be a
+//! while behind what was handed over.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -62,7 +66,6 @@ pub(super) async fn open(
             partition: i32::try_from(*partition).unwrap_or(i32::MAX),
         })
         .collect();
-    let max_waiting = client.options().max_waiting_events;
     let reading = Reading {
         // No member of it: a client needs the name of some group to read at all.
         group: client.topics().group(generation.number, "events"),
@@ -77,16 +80,13 @@ pub(super) async fn open(
     });
     let partition = || Partition {
         chain: Chain::after(after),
-        waiting: VecDeque::new(),
         is_ended: None,
     };
     Ok(Events {
         reader,
         partitions: lanes.into_iter().map(|lane| (lane, partition())).collect(),
-        held: BTreeSet::new(),
         considered: after,
         is_shortcut,
-        max_waiting,
         wanted,
     })
 }
@@ -94,39 +94,39 @@ pub(super) async fn open(
 pub(super) struct Events {
     reader: Reader,
     partitions: BTreeMap<Lane, Partition>,
-    /// The partitions that are paused until the others have come as far.
-    held: BTreeSet<Lane>,
     considered: Position,
     /// That not everything before `wanted.after` is read.
     is_shortcut: bool,
-    max_waiting: usize,
     wanted: Wanted,
 }
 
 struct Partition {
     chain: Chain,
-    /// What the filter wants, in order.
-    waiting: VecDeque<Arc<RecordedEvent>>,
     /// The generation that goes on where this one ends.
     is_ended: Option<u32>,
 }
 
 impl Events {
-    fn take(&mut self, item: Item) -> Result<(), BusError> {
+    fn take(&mut self, item: Item) -> Result<Vec<Arc<RecordedEvent>>, BusError> {
+        let mut events = Vec::new();
         match item {
             Item::Records(records) => {
                 for received in records {
-                    self.receive(received)?;
+                    self.receive(received, &mut events)?;
                 }
-                Ok(())
             }
-            Item::Failed(error) => Err(error),
+            Item::Failed(error) => return Err(error),
             // They are the same from the beginning on.
-            Item::Assigned(_) | Item::Revoked(_) => Ok(()),
+            Item::Assigned(_) | Item::Revoked(_) => {}
         }
+        Ok(events)
     }
 
-    fn receive(&mut self, received: Received) -> Result<(), BusError> {
+    fn receive(
+        &mut self,
+        received: Received,
+        events: &mut Vec<Arc<RecordedEvent>>,
+    ) -> Result<(), BusError> {
         let record = received.record;
         let Some(partition) = self.partitions.get_mut(&received.lane) else {
             return Ok(());
@@ -150,29 +150,21 @@ impl Events {
                 .filter
                 .wants(event.stream.as_str(), &event.event.event_type)
         {
-            partition.waiting.push_back(Arc::new(event));
+            events.push(Arc::new(event));
         }
         Ok(())
     }
 
-    /// What is in order up to where all partitions have come; none where nothing moved.
-    fn merged(&mut self) -> Option<Deliveries<Arc<RecordedEvent>>> {
-        let considered = self
-            .partitions
-            .values()
-            .map(|partition| partition.chain.considered)
-            .min()?;
-        if considered <= self.considered {
+    /// What came, and how far all partitions have come; none where nothing did.
+    fn deliver(
+        &mut self,
+        mut messages: Vec<Arc<RecordedEvent>>,
+    ) -> Option<Deliveries<Arc<RecordedEvent>>> {
+        let least = self.partitions.values();
+        let least = least.map(|partition| partition.chain.considered).min();
+        let considered = least.map_or(self.considered, |least| least.max(self.considered));
+        if messages.is_empty() && considered == self.considered {
             return None;
-        }
-        let mut messages = Vec::new();
-        for partition in self.partitions.values_mut() {
-            while let Some(event) = partition
-                .waiting
-                .pop_front_if(|event| event.position <= considered)
-            {
-                messages.push(event);
-            }
         }
         messages.sort_by_key(|event| event.position);
         self.considered = considered;
@@ -182,24 +174,6 @@ impl Events {
             at_end: considered >= self.wanted.head,
         })
     }
-
-    /// Pauses the partitions that are far ahead, and lets go of those that are not any more.
-    fn balance(&mut self) {
-        let held: BTreeSet<Lane> = self
-            .partitions
-            .iter()
-            .filter(|(lane, partition)| {
-                let waiting = partition.waiting.len();
-                let is_held = self.held.contains(*lane);
-                waiting > self.max_waiting || (is_held && waiting > self.max_waiting / 2)
-            })
-            .map(|(lane, _)| lane.clone())
-            .collect();
-        if held != self.held {
-            self.reader.hold(held.clone());
-            self.held = held;
-        }
-    }
 }
 
 #[async_trait]
@@ -207,9 +181,8 @@ impl Consumer<Arc<RecordedEvent>> for Events {
     async fn next(&mut self) -> Result<Deliveries<Arc<RecordedEvent>>, BusError> {
         loop {
             let item = self.reader.next().await;
-            self.take(item)?;
-            self.balance();
-            if let Some(deliveries) = self.merged() {
+            let events = self.take(item)?;
+            if let Some(deliveries) = self.deliver(events) {
                 return Ok(deliveries);
             }
             let mut ends = self.partitions.values().map(|partition| partition.is_ended);

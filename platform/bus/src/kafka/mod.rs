@@ -12,8 +12,8 @@
 //! the relay fills from an older position.
 //!
 //! Commands come to the members of a group, each its share of the partitions, in log order for
-//! each target. Events come in log order to each who asks, whole or of the partitions that are
-//! owned: what these hold is merged as far as all of them have come.
+//! each target. Events come to each who asks, whole or of the partitions that are owned, those of
+//! one correlation in log order.
 
 mod chain;
 mod client;
@@ -70,9 +70,6 @@ pub struct Options {
     pub max_batch_records: usize,
     /// How many of those may wait to be taken before the partitions are paused.
     pub max_queued_batches: usize,
-    /// How many events of a partition may wait for those of the other partitions before it is
-    /// paused.
-    pub max_waiting_events: usize,
     /// The largest record, in bytes.
     pub max_record_bytes: usize,
     /// Further properties of librdkafka, as it names them. What the adapter sets itself stays.
@@ -90,7 +87,6 @@ impl Default for Options {
             commit_interval_ms: 250,
             max_batch_records: 512,
             max_queued_batches: 16,
-            max_waiting_events: 16_384,
             max_record_bytes: 4 << 20,
             properties: BTreeMap::new(),
         }

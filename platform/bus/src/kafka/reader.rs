@@ -4,7 +4,7 @@
 //! librdkafka ──▶ poll ──▶ records, decoded ──▶ bounded queue ──▶ a consumer of the bus
 //!                 │ ▲                                              │
 //!     partitions come and go, in the same queue                    │ what had its effect
-//!                   └── commits, pauses ◀──────────────────────────┘
+//!                   └── commits ◀──────────────────────────────────┘
 //! ```
 //!
 //! It polls whatever its owner does, so that a member which is busy keeps its place in its group. A
@@ -20,7 +20,6 @@ use std::{
 };
 
 use rdkafka::{
-    TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::KafkaError,
     message::{BorrowedMessage, Message as _},
@@ -98,8 +97,6 @@ pub(super) struct Shared {
     pub(super) seen: Mutex<Vec<Item>>,
     /// What may be committed.
     pub(super) done: Mutex<BTreeMap<Lane, Done>>,
-    /// The partitions that are ahead of others: to be paused.
-    ahead: Mutex<BTreeSet<Lane>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -139,11 +136,6 @@ impl Reader {
     /// Has this committed before long.
     pub(super) fn commit(&self, done: BTreeMap<Lane, Done>) {
         lock(&self.shared.done).extend(done);
-    }
-
-    /// Has these partitions, and no others, paused.
-    pub(super) fn hold(&self, ahead: BTreeSet<Lane>) {
-        *lock(&self.shared.ahead) = ahead;
     }
 }
 
@@ -212,8 +204,6 @@ struct Polling<'a> {
     is_paused: bool,
     /// That no partition came since: one that comes is not paused, however full the queue is.
     is_assignment_known: bool,
-    /// What is paused because it is ahead.
-    held: BTreeSet<Lane>,
     commit_at: Option<Instant>,
     /// Each topic's name, once.
     topics: BTreeMap<String, Arc<str>>,
@@ -227,7 +217,6 @@ impl<'a> Polling<'a> {
             waiting: VecDeque::new(),
             is_paused: false,
             is_assignment_known: false,
-            held: BTreeSet::new(),
             commit_at: None,
             topics: BTreeMap::new(),
         }
@@ -252,22 +241,11 @@ impl<'a> Polling<'a> {
             }
         }
         let is_full = !self.waiting.is_empty();
-        let ahead = lock(&self.shared.ahead).clone();
         if is_full && !(self.is_paused && self.is_assignment_known) {
             consumer.pause(&consumer.assignment()?)?;
             self.is_assignment_known = true;
-        } else if !is_full && (self.is_paused || ahead != self.held) {
-            let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-            for partition in consumer.assignment()?.elements() {
-                let is_held = ahead.iter().any(|lane| {
-                    &*lane.topic == partition.topic() && lane.partition == partition.partition()
-                });
-                let list = if is_held { &mut pause } else { &mut resume };
-                list.add_partition(partition.topic(), partition.partition());
-            }
-            consumer.pause(&pause)?;
-            consumer.resume(&resume)?;
-            self.held = ahead;
+        } else if !is_full && self.is_paused {
+            consumer.resume(&consumer.assignment()?)?;
         }
         self.is_paused = is_full;
         Ok(true)
