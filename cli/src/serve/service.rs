@@ -33,6 +33,18 @@ pub(crate) struct Options {
     behaviour: Behaviour,
 }
 
+/// How often the rows of the sagas in flight are saved, in ms. Each save is a few requests to a
+/// database that others use too; what a restart reads again of a topic is little.
+const SAVE_INTERVAL_MS: u64 = 2_000;
+
+/// What is written to a server costs far more than what is written to a file: a view that nobody
+/// waits for writes what came within its linger at once, however few events that is.
+fn on_servers(mut options: system::Options) -> system::Options {
+    options.projections.projector.min_linger_events = 0;
+    options.orchestrator.save_interval_ms = SAVE_INTERVAL_MS;
+    options
+}
+
 /// Serves until a signal.
 ///
 /// # Errors
@@ -50,7 +62,7 @@ pub(super) async fn run(service: Service, options: Options) -> anyhow::Result<()
         .gateway(options.server, keys, ids.clone(), routes)
         .map_err(Usage::new)?;
     let bound = gateway.bind().await?;
-    let behaviour = options.behaviour.options();
+    let behaviour = on_servers(options.behaviour.options());
     let provider = Arc::new(options.behaviour.provider());
     let working = process.clone();
     let work = async move {

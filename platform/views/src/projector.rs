@@ -51,6 +51,9 @@ pub struct Options {
     pub linger_ms: u64,
     /// How many events are many.
     pub min_linger_events: usize,
+    /// Where a transaction took long, the next one comes after four times as long, at most this: a
+    /// slow database is not kept busy by views alone.
+    pub max_linger_ms: u64,
     /// How long to wait before a try after the first that failed; twice as long after each.
     pub min_retry_ms: u64,
     /// How long to wait at most.
@@ -69,6 +72,7 @@ impl Default for Options {
             quiet_checkpoint_ms: 1_000,
             linger_ms: 250,
             min_linger_events: 128,
+            max_linger_ms: 2_000,
             min_retry_ms: 20,
             max_retry_ms: 2_000,
             min_follow_ms: 100,
@@ -263,25 +267,29 @@ impl Folded {
     }
 }
 
+/// How many times as long as a transaction took its view waits until the next one.
+const REST: u32 = 4;
+
 /// A transaction under way.
 struct Writing {
     commit: Committing,
     next: Checkpoint,
+    begun: Instant,
 }
 
-/// The checkpoint that the transaction under way has written.
-async fn written(writing: &mut Option<Writing>) -> Result<Checkpoint, Error> {
+/// The checkpoint that the transaction under way has written, and how long that took.
+async fn written(writing: &mut Option<Writing>) -> Result<(Checkpoint, Duration), Error> {
     let Some(writing) = writing else {
         return std::future::pending().await;
     };
     writing.commit.as_mut().await?;
-    Ok(writing.next)
+    Ok((writing.next, writing.begun.elapsed()))
 }
 
 /// What happens next to a view.
 enum Next {
     Batch(Result<Batch, StoreError>),
-    Written(Checkpoint),
+    Written((Checkpoint, Duration)),
     /// It is time to write.
     Write,
 }
@@ -358,6 +366,13 @@ impl<T: Target> Filler<T> {
             writing: None,
             cut: false,
         })
+    }
+
+    /// How long after a transaction that took so long the next one of many events comes.
+    fn linger(&self, took: Duration) -> Duration {
+        let least = Duration::from_millis(self.options.linger_ms);
+        let most = Duration::from_millis(self.options.max_linger_ms);
+        took.saturating_mul(REST).min(most).max(least)
     }
 
     fn quiet_checkpoint(&self) -> Duration {
@@ -452,12 +467,12 @@ impl<T: Target> Filler<T> {
                     place.cut = true;
                 }
                 Next::Batch(Err(source)) => return Err(store_error::<T>(source)),
-                Next::Written(checkpoint) => {
+                Next::Written((checkpoint, took)) => {
                     self.target.committed();
                     place.writing = None;
                     place.checkpoint = Some(checkpoint);
                     place.written_at = Instant::now();
-                    place.due_at = place.written_at + Duration::from_millis(self.options.linger_ms);
+                    place.due_at = place.written_at + self.linger(took);
                     return Ok(Some(checkpoint.position));
                 }
             }
@@ -474,6 +489,7 @@ impl<T: Target> Filler<T> {
         place.writing = Some(Writing {
             commit: self.target.commit(place.checkpoint, next)?,
             next,
+            begun: Instant::now(),
         });
         Ok(())
     }

@@ -551,6 +551,32 @@ async fn a_row_that_changes_while_the_view_lingers_is_written_once_and_a_new_one
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_database_is_let_rest_between_the_writes_of_a_busy_view() {
+    for (takes_ms, rests_ms) in [(5, 50), (30, 120), (900, 2_000)] {
+        let counting = Arc::new(Counting {
+            commit_takes: Duration::from_millis(takes_ms),
+            ..Counting::default()
+        });
+        let store = Store::with_manual_sync(LOG);
+        let options = Options {
+            linger_ms: 50,
+            min_linger_events: 0,
+            ..Options::default()
+        };
+        let shared = Arc::new(store.clone());
+        let mut projector = Projector::<Names>::new(shared, counting, options);
+        let begun = Instant::now();
+        for _ in 0..2 {
+            append(&store, "a-1", "a.happened.v1").await;
+            store.sync();
+            projector.step().await.unwrap();
+        }
+        let took = Duration::from_millis(takes_ms + rests_ms + takes_ms);
+        assert_eq!(begun.elapsed(), took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_are_folded_while_what_came_before_is_written() {
     let counting = Arc::new(Counting {
         commit_takes: Duration::from_millis(50),
