@@ -68,8 +68,10 @@ pub struct Options {
     pub commit_interval_ms: u64,
     /// How many records are handed on at once.
     pub max_batch_records: usize,
-    /// How many of those may wait to be taken before the partitions are paused.
+    /// How many of those are ready to be taken at most.
     pub max_queued_batches: usize,
+    /// How many records may wait beside those before the partitions are paused.
+    pub max_waiting_records: usize,
     /// The largest record, in bytes.
     pub max_record_bytes: usize,
     /// Further properties of librdkafka, as it names them. What the adapter sets itself stays.
@@ -87,6 +89,7 @@ impl Default for Options {
             commit_interval_ms: 250,
             max_batch_records: 512,
             max_queued_batches: 16,
+            max_waiting_records: 8_192,
             max_record_bytes: 4 << 20,
             properties: BTreeMap::new(),
         }

@@ -7,8 +7,10 @@
 //!                   └── commits ◀──────────────────────────────────┘
 //! ```
 //!
-//! It polls whatever its owner does, so that a member which is busy keeps its place in its group. A
-//! queue that is full pauses the partitions.
+//! It polls whatever its owner does, so that a member which is busy keeps its place in its group.
+//! What does not fit into the queue waits beside it and grows together; where much waits, the
+//! partitions are paused. librdkafka may take a second to go on after a pause, so a short burst is
+//! no reason for one.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -38,6 +40,9 @@ use crate::BusError;
 
 /// How long the thread waits for news at most before it looks what its owner wants.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The same while something waits for room in the queue.
+const LOOK_EVERY_WHILE_FULL: Duration = Duration::from_millis(1);
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -200,9 +205,9 @@ struct Polling<'a> {
     shared: &'a Shared,
     /// What is still to be put in the queue.
     waiting: VecDeque<Item>,
-    /// That everything is paused because the queue is full.
+    /// That everything is paused because much waits.
     is_paused: bool,
-    /// That no partition came since: one that comes is not paused, however full the queue is.
+    /// That no partition came since: one that comes is not paused, however much waits.
     is_assignment_known: bool,
     commit_at: Option<Instant>,
     /// Each topic's name, once.
@@ -240,7 +245,12 @@ impl<'a> Polling<'a> {
                 Err(mpsc::error::TrySendError::Closed(_)) => return Ok(false),
             }
         }
-        let is_full = !self.waiting.is_empty();
+        let waiting = self.waiting_records();
+        let most = self.reading.client.options().max_waiting_records;
+        let is_full = match self.is_paused {
+            true => waiting > most / 2,
+            false => waiting >= most.max(1),
+        };
         if is_full && !(self.is_paused && self.is_assignment_known) {
             consumer.pause(&consumer.assignment()?)?;
             self.is_assignment_known = true;
@@ -269,7 +279,10 @@ impl<'a> Polling<'a> {
     fn poll(&mut self, consumer: &BaseConsumer<Context>) {
         let max = self.reading.client.options().max_batch_records;
         let mut records = Vec::new();
-        let mut wait = LOOK_EVERY;
+        let mut wait = match self.waiting.is_empty() {
+            true => LOOK_EVERY,
+            false => LOOK_EVERY_WHILE_FULL,
+        };
         while records.len() < max {
             let polled = consumer.poll(wait);
             // What a callback saw during the poll comes after what was polled before.
@@ -304,11 +317,30 @@ impl<'a> Polling<'a> {
         self.flush(&mut records);
     }
 
+    /// Puts records where they wait, with those before them where these are few.
     fn flush(&mut self, records: &mut Vec<Received>) {
-        if !records.is_empty() {
-            self.waiting
-                .push_back(Item::Records(std::mem::take(records)));
+        if records.is_empty() {
+            return;
         }
+        let max = self.reading.client.options().max_batch_records;
+        match self.waiting.back_mut() {
+            Some(Item::Records(before)) if before.len() + records.len() <= max => {
+                before.append(records);
+            }
+            _ => self
+                .waiting
+                .push_back(Item::Records(std::mem::take(records))),
+        }
+    }
+
+    fn waiting_records(&self) -> usize {
+        let items = self.waiting.iter();
+        items
+            .map(|item| match item {
+                Item::Records(records) => records.len(),
+                _ => 0,
+            })
+            .sum()
     }
 
     fn received(&mut self, message: &BorrowedMessage<'_>) -> Result<Received, BusError> {
@@ -393,7 +425,7 @@ mod tests {
     use rdkafka::{
         mocking::MockCluster,
         producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _},
-        topic_partition_list::Offset,
+        topic_partition_list::{Offset, TopicPartitionList},
     };
     use recourse_event_store::{LogId, Mark, Position};
     use uuid::Uuid;
@@ -431,16 +463,6 @@ mod tests {
         cluster
     }
 
-    fn waiting(polling: &Polling<'_>) -> usize {
-        let items = polling.waiting.iter();
-        items
-            .map(|item| match item {
-                Item::Records(records) => records.len(),
-                _ => 0,
-            })
-            .sum()
-    }
-
     #[tokio::test]
     async fn a_partition_that_comes_while_the_queue_is_full_is_not_read_either() {
         let cluster = cluster(400);
@@ -448,6 +470,7 @@ mod tests {
         let client = Client::new(Options {
             brokers: cluster.bootstrap_servers(),
             max_batch_records,
+            max_waiting_records: max_batch_records,
             ..Options::default()
         });
         let reading = Reading {
@@ -477,7 +500,7 @@ mod tests {
         let mut polling = Polling::new(&reading, &shared);
         comes(0);
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !(polling.is_paused && waiting(&polling) > 0) {
+        while !(polling.is_paused && polling.waiting_records() > 0) {
             assert!(polling.hand_on(&consumer, &sender).unwrap());
             polling.poll(&consumer);
             assert!(Instant::now() < deadline, "nothing comes");
@@ -488,7 +511,7 @@ mod tests {
             assert!(polling.hand_on(&consumer, &sender).unwrap());
             polling.poll(&consumer);
         }
-        let waiting = waiting(&polling);
+        let waiting = polling.waiting_records();
         assert!(waiting <= 4 * max_batch_records, "{waiting} wait");
     }
 }
