@@ -57,7 +57,7 @@ ferretdb() {
     if [ ! -d "$place" ]; then
         needs ferretdb go || return 1
         made=$(mktemp -d "$into/making.XXXXXX")
-        cp "$here"/ferretdb/* "$made/" && cd "$made" && CGO_ENABLED=0 go build -o ferretdb . || return 1
+        cp "$here"/ferretdb/* "$made/" && "$made/build.sh" || return 1
         finished "$made" "$place" || return 1
     fi
     ln -sfnT "$place" "$into/ferretdb"

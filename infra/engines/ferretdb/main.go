@@ -16,9 +16,11 @@ func main() {
 		log.Fatal("usage: ferretdb ADDRESS FOLDER")
 	}
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: os.Args[1]},
-		Handler:   "sqlite",
-		SQLiteURL: "file:" + os.Args[2] + "/",
+		Listener: ferretdb.ListenerConfig{TCP: os.Args[1]},
+		Handler:  "sqlite",
+		// Each update is a transaction of its own. What it wrote outlives a kill of the process
+		// without being synced; a server of MongoDB syncs many at once.
+		SQLiteURL: "file:" + os.Args[2] + "/?_pragma=synchronous(normal)",
 	})
 	if err != nil {
 		log.Fatal(err)
