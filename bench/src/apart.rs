@@ -92,10 +92,11 @@ async fn shown(process: &Process, authorization: Option<&str>) -> Option<String>
 pub struct Cost {
     /// Which process.
     pub name: String,
-    /// Its processor time, in microseconds a settled order, with what it has started.
-    pub cpu_us_per_order: f64,
+    /// Its processor time, in microseconds a settled order, with what it has started; none where it was
+    /// not there from the beginning to the end.
+    pub cpu_us_per_order: Option<f64>,
     /// How much of all processes' that is, in percent.
-    pub share_percent: f64,
+    pub share_percent: Option<f64>,
     /// How long its appends took, where it counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub appends: Option<Quantiles>,
@@ -120,16 +121,13 @@ impl Costs {
         after: &Seen,
         settled: u64,
     ) -> Self {
-        let used: Vec<u64> = before
+        let used: Vec<Option<u64>> = before
             .cpu_us
             .iter()
             .zip(&after.cpu_us)
-            .map(|its| match its {
-                (Some(before), Some(after)) => after.saturating_sub(*before),
-                _ => 0,
-            })
+            .map(|(before, after)| Some((*after)?.saturating_sub((*before)?)))
             .collect();
-        let all = used.iter().sum::<u64>().max(1) as f64;
+        let all = used.iter().flatten().sum::<u64>().max(1) as f64;
         let rounded = |value: f64| (value * 10.0).round() / 10.0;
         let between = |before: &Option<Histogram>, after: &Option<Histogram>| {
             let after = after.as_ref()?;
@@ -142,8 +140,8 @@ impl Costs {
             processes: costs
                 .map(|((process, used), (before, after))| Cost {
                     name: process.name.clone(),
-                    cpu_us_per_order: rounded(used as f64 / settled.max(1) as f64),
-                    share_percent: rounded(used as f64 * 100.0 / all),
+                    cpu_us_per_order: used.map(|used| rounded(used as f64 / settled.max(1) as f64)),
+                    share_percent: used.map(|used| rounded(used as f64 * 100.0 / all)),
                     appends: between(before, after),
                 })
                 .collect(),
@@ -159,7 +157,8 @@ impl Costs {
                 its.mean_ms, its.p50_ms, its.p99_ms
             )
         };
-        let all: f64 = self.processes.iter().map(|its| its.cpu_us_per_order).sum();
+        let all = self.processes.iter().filter_map(|its| its.cpu_us_per_order);
+        let all: f64 = all.sum();
         // Writing into a string does not fail.
         let _ = writeln!(out, "  processes  {all:.0} us CPU an order");
         for cost in &self.processes {
@@ -167,14 +166,12 @@ impl Costs {
                 let told = quantiles(its);
                 format!("; {} appends, {told}", its.count)
             });
-            let _ = writeln!(
-                out,
-                "    {:13} {:7.0} us, {:4.1} %{}",
-                cost.name,
-                cost.cpu_us_per_order,
-                cost.share_percent,
-                appends.unwrap_or_default()
-            );
+            let cpu = match (cost.cpu_us_per_order, cost.share_percent) {
+                (Some(us), Some(share)) => format!("{us:7.0} us, {share:4.1} %"),
+                _ => "was not there all the time".to_owned(),
+            };
+            let appends = appends.unwrap_or_default();
+            let _ = writeln!(out, "    {:13} {cpu}{appends}", cost.name);
         }
         if let Some(lag) = &self.relay_lag {
             let _ = writeln!(out, "  relay      behind by {}", quantiles(lag));
@@ -250,11 +247,14 @@ mod tests {
         let orders = &costs.processes[0];
         assert_eq!(
             (orders.cpu_us_per_order, orders.share_percent),
-            (2_000.0, 100.0)
+            (Some(2_000.0), Some(100.0))
         );
         assert_eq!(orders.appends.unwrap().count, 2);
         let mut out = String::new();
         costs.write(&mut out);
-        assert!(out.contains("Kafka"), "{out}");
+        assert!(
+            out.contains("Kafka         was not there all the time"),
+            "{out}"
+        );
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn head(control: &mut Connection) -> Option<String> {
 pub(super) async fn events(control: &mut Connection, after: String) -> Vec<Event> {
     let mut events = Vec::new();
     let mut from = after;
-    for _ in 0..MAX_PAGES {
+    for number in 0..MAX_PAGES {
         let path = format!("/v1/events?limit=200&from={from}");
         let Some(page) = get::<Shown>(control, &path).await else {
             tracing::warn!("the log could not be read on: hops are of what there is");
@@ -98,6 +98,12 @@ pub(super) async fn events(control: &mut Connection, after: String) -> Vec<Event
         let Some(last) = page.items.last() else { break };
         from.clone_from(&last.position);
         events.extend(page.items.into_iter().filter_map(read));
+        if number + 1 == MAX_PAGES {
+            tracing::warn!(
+                "the log goes on: hops are of its first {} events",
+                events.len()
+            );
+        }
     }
     events
 }

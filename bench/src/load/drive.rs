@@ -201,7 +201,7 @@ impl Job {
         }
         if let Some(head) = head {
             let at = |instant: Instant| began_at + (instant - begin);
-            let orders = shared.orders.borrow();
+            let orders = shared.orders.take();
             let orders = orders.iter().map(|(order, sent, answered)| hops::Seen {
                 order: *order,
                 sent: at(*sent),
