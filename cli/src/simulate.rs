@@ -257,6 +257,7 @@ fn counted(total: &Tally) -> String {
         messages_lost,
         messages_doubled,
         messages_delayed,
+        messages_ahead,
         consumers_cut,
         answers_lost,
         provider_faults,
@@ -272,7 +273,7 @@ fn counted(total: &Tally) -> String {
          \x20 crashes   {crashes} of the process with {events_lost_in_crashes} events lost, \
          {orchestrator_crashes} of the second orchestrator, {stale_owners} owners of sagas that others had got\n\
          \x20 messages  {messages_lost} batches lost, {messages_doubled} doubled, {messages_delayed} late, \
-         {consumers_cut} consumers cut off\n\
+         {messages_ahead} ahead of where they are, {consumers_cut} consumers cut off\n\
          \x20 outside   {answers_lost} answers lost, {provider_faults} faults of the payment provider\n\
          \x20 operator  {retried} retries, {skipped} steps skipped, {undone_by_operator} sagas undone, \
          {written_off} kinds of money written off\n"

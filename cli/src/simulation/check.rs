@@ -71,6 +71,7 @@ impl World {
             self.tally.messages_lost = counts.losses;
             self.tally.messages_doubled = counts.doubles;
             self.tally.messages_delayed = counts.delays;
+            self.tally.messages_ahead = counts.aheads;
             self.tally.consumers_cut = counts.cuts;
         }
         for _ in 0..self.options.settle_within_s {

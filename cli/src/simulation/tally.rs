@@ -33,6 +33,8 @@ pub struct Tally {
     pub messages_doubled: u64,
     /// Batches of messages that came late.
     pub messages_delayed: u64,
+    /// Batches whose messages came before it was said how far they are.
+    pub messages_ahead: u64,
     /// Consumers that were cut off.
     pub consumers_cut: u64,
     /// Answers that a client never got.
@@ -52,7 +54,7 @@ pub struct Tally {
 impl Tally {
     /// Each count under its name, in words.
     #[must_use]
-    pub fn fields(&self) -> [(&'static str, u64); 21] {
+    pub fn fields(&self) -> [(&'static str, u64); 22] {
         [
             ("orders", self.orders),
             ("cancelled", self.cancelled),
@@ -68,6 +70,7 @@ impl Tally {
             ("messages lost", self.messages_lost),
             ("messages doubled", self.messages_doubled),
             ("messages delayed", self.messages_delayed),
+            ("messages ahead", self.messages_ahead),
             ("consumers cut", self.consumers_cut),
             ("answers lost", self.answers_lost),
             ("provider faults", self.provider_faults),
@@ -95,6 +98,7 @@ impl Tally {
             messages_lost,
             messages_doubled,
             messages_delayed,
+            messages_ahead,
             consumers_cut,
             answers_lost,
             provider_faults,
@@ -118,6 +122,7 @@ impl Tally {
             (messages_lost, other.messages_lost),
             (messages_doubled, other.messages_doubled),
             (messages_delayed, other.messages_delayed),
+            (messages_ahead, other.messages_ahead),
             (consumers_cut, other.consumers_cut),
             (answers_lost, other.answers_lost),
             (provider_faults, other.provider_faults),

@@ -3,6 +3,7 @@
 //! ```text
 //! inner bus ──▶ batch ──▶ lost      ──▶ Gap, as its successor shows or the heartbeat
 //!                     ├─▶ delayed   ──▶ others overtake, never within one consumer
+//!                     ├─▶ ahead     ──▶ its messages, and only later how far that is
 //!                     ├─▶ doubled   ──▶ the same batch once more
 //!                     └─▶ cut       ──▶ not available, ask for a new consumer
 //! ```
@@ -41,6 +42,8 @@ pub struct Rates {
     pub double_once_in: u32,
     /// A batch, and all that follows it to the same consumer, comes late.
     pub delay_once_in: u32,
+    /// A batch's messages come before it is said how far they are.
+    pub ahead_once_in: u32,
     /// A consumer is cut off.
     pub cut_once_in: u32,
     /// The longest delay, in milliseconds.
@@ -55,6 +58,7 @@ impl Default for Rates {
             loss_once_in: 50,
             double_once_in: 20,
             delay_once_in: 20,
+            ahead_once_in: 10,
             cut_once_in: 100,
             max_delay_ms: 2_000,
             heartbeat_ms: 1_000,
@@ -71,6 +75,8 @@ pub struct Counts {
     pub doubles: u64,
     /// Batches that came late.
     pub delays: u64,
+    /// Batches whose messages came before it was said how far they are.
+    pub aheads: u64,
     /// Consumers that were cut off.
     pub cuts: u64,
 }
@@ -80,6 +86,7 @@ struct Counters {
     losses: AtomicU64,
     doubles: AtomicU64,
     delays: AtomicU64,
+    aheads: AtomicU64,
     cuts: AtomicU64,
 }
 
@@ -129,6 +136,7 @@ impl Bus {
             losses: counters.losses.load(Relaxed),
             doubles: counters.doubles.load(Relaxed),
             delays: counters.delays.load(Relaxed),
+            aheads: counters.aheads.load(Relaxed),
             cuts: counters.cuts.load(Relaxed),
         }
     }
@@ -150,6 +158,7 @@ impl Bus {
             random: ChaCha8Rng::seed_from_u64(seeds.next_u64()),
             shared: Arc::clone(&self.shared),
             waiting: VecDeque::new(),
+            received: None,
             seen: Position::START,
             lost: None,
             cut: false,
@@ -177,6 +186,7 @@ impl crate::Bus for Bus {
         let inner = self.inner.events(after, filter, share).await?;
         let mut consumer = self.consumer(inner);
         consumer.seen = after;
+        consumer.received = Some(after);
         Ok(Box::new(consumer))
     }
 
@@ -192,6 +202,8 @@ struct Faulty<T> {
     shared: Arc<Shared>,
     /// Read and not handed over yet, in order.
     waiting: VecDeque<Waiting<T>>,
+    /// How far what came from the inner bus was; none where it is not known.
+    received: Option<Position>,
     /// How far the consumer has been told that it is.
     seen: Position,
     lost: Option<Lost>,
@@ -223,11 +235,12 @@ impl<T: Clone + Send + Sync> Faulty<T> {
 
     /// Decides what becomes of a batch that came from the inner bus.
     fn receive(&mut self, batch: Deliveries<T>) {
-        let [cut, lost, doubled, delayed] = [
+        let [cut, lost, doubled, delayed, ahead] = [
             self.rates.cut_once_in,
             self.rates.loss_once_in,
             self.rates.double_once_in,
             self.rates.delay_once_in,
+            self.rates.ahead_once_in,
         ]
         .map(|once_in| self.strikes(once_in));
         let delay = self.random.next_u32() % self.rates.max_delay_ms.max(1);
@@ -249,11 +262,34 @@ impl<T: Clone + Send + Sync> Faulty<T> {
             });
             return;
         }
+        let before = self.received.replace(batch.considered);
         let mut not_before = None;
         if delayed && !empty {
             counters.delays.fetch_add(1, Relaxed);
             let delay = Duration::from_millis(1 + u64::from(delay));
             not_before = Instant::now().checked_add(delay);
+        }
+        if let Some(before) = before.filter(|_| ahead && !empty) {
+            counters.aheads.fetch_add(1, Relaxed);
+            self.waiting.push_back(Waiting {
+                batch: Deliveries {
+                    messages: batch.messages,
+                    considered: before,
+                    at_end: false,
+                },
+                not_before,
+                stale: false,
+            });
+            let delay = Duration::from_millis(1 + u64::from(delay));
+            self.waiting.push_back(Waiting {
+                batch: Deliveries {
+                    messages: Vec::new(),
+                    ..batch
+                },
+                not_before: not_before.unwrap_or_else(Instant::now).checked_add(delay),
+                stale: true,
+            });
+            return;
         }
         if doubled && !empty {
             counters.doubles.fetch_add(1, Relaxed);
@@ -298,6 +334,7 @@ impl<T: Clone + Send + Sync> Faulty<T> {
         self.lost.map(|lost| BusError::Gap {
             after: self.seen,
             next: lost.considered,
+            help: "ask again".to_owned(),
         })
     }
 }

@@ -20,6 +20,7 @@ const NEVER: faulty::Rates = faulty::Rates {
     loss_once_in: 0,
     double_once_in: 0,
     delay_once_in: 0,
+    ahead_once_in: 0,
     cut_once_in: 0,
     max_delay_ms: 2_000,
     heartbeat_ms: 1_000,
@@ -89,7 +90,7 @@ async fn a_loss_that_nothing_follows_shows_after_the_heartbeat() {
     sagas(&*store, 0..3).await;
     let mut consumer = bus.commands(GROUP, &["stock"]).await.unwrap();
     let before = Instant::now();
-    let Err(BusError::Gap { after, next }) = bounded(consumer.next()).await else {
+    let Err(BusError::Gap { after, next, .. }) = bounded(consumer.next()).await else {
         panic!("a gap");
     };
     assert_eq!(before.elapsed(), Duration::from_secs(1));
@@ -207,6 +208,30 @@ async fn a_batch_that_waited_does_not_claim_to_be_the_end() {
             assert!(!at_end || considered == end, "too early");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_come_before_it_is_said_how_far_they_are() {
+    let rates = faulty::Rates {
+        ahead_once_in: 1,
+        ..NEVER
+    };
+    let (store, bus) = bus(rates, 1).await;
+    sagas(&*store, 0..1).await;
+    let end = store.appended().await.unwrap();
+    let whole = Share::whole();
+    let mut consumer = bus
+        .events(Position::START, Filter::All, &whole)
+        .await
+        .unwrap();
+    let ahead = bounded(consumer.next()).await.unwrap();
+    assert!(!ahead.messages.is_empty() && !ahead.at_end);
+    assert_eq!(ahead.considered, Position::START);
+    let mut considered = ahead.considered;
+    while considered < end {
+        considered = bounded(consumer.next()).await.unwrap().considered;
+    }
+    assert!(bus.counts().aheads > 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,7 +32,7 @@ conformance! { kafka:
     every_command_takes_effect_once_and_in_order
     a_command_has_the_mark_of_its_place
     groups_and_categories_are_independent
-    events_come_in_order_as_the_filter_wants_them
+    events_of_a_correlation_come_in_order_as_the_filter_wants_them
     a_group_goes_on_after_what_it_committed
 }
 

@@ -10,8 +10,8 @@ use crate::{
     Bus, BusError, Command, Consumer, Deliveries, Delivery, Json, MemoryCheckpoints, embedded,
 };
 use recourse_event_store::{
-    Append, EventStore, ExpectedRevision, LogId, Mark, NewEvent, RecordedEvent, StoreError,
-    StreamName, memory, typed,
+    Append, EventStore, ExpectedRevision, LogId, Mark, Metadata, NewEvent, RecordedEvent,
+    StoreError, StreamName, memory, typed,
 };
 use uuid::Uuid;
 
@@ -48,6 +48,14 @@ pub fn memory_store() -> Arc<dyn EventStore> {
     Arc::new(memory::Store::new(LOG))
 }
 
+/// What belongs to one saga shares a correlation with its order.
+fn metadata(stream: &StreamName) -> Vec<u8> {
+    let (_, key) = stream.as_str().split_once('-').unwrap();
+    let correlation = Uuid::new_v5(&Uuid::nil(), key.as_bytes());
+    let metadata = Metadata::new(correlation, correlation, Default::default(), LOG);
+    serde_json::to_vec(&metadata).unwrap()
+}
+
 /// Appends one event, however often the store has to be asked. Its id follows from its
 /// stream and revision, so a repeat is one.
 pub async fn append(store: &dyn EventStore, stream: &StreamName, event_type: &str, data: String) {
@@ -55,7 +63,7 @@ pub async fn append(store: &dyn EventStore, stream: &StreamName, event_type: &st
     loop {
         let name = format!("{expected:?}/{stream}/{data}");
         let id = Uuid::new_v5(&Uuid::nil(), name.as_bytes());
-        let event = NewEvent::raw(id, event_type, data.clone(), &b"{}"[..]);
+        let event = NewEvent::raw(id, event_type, data.clone(), metadata(stream));
         let answers = store
             .append(vec![Append {
                 stream: stream.clone(),
@@ -186,7 +194,7 @@ impl Service {
             };
             match answer {
                 Ok(()) => {}
-                Err(BusError::Gap { after, next }) => {
+                Err(BusError::Gap { after, next, .. }) => {
                     assert!(after < next);
                     self.gaps += 1;
                     consumer = None;
