@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! asked in vain, or an error while reading ─▶ why, by who reads
-//! something came, or nothing went wrong for a while ─▶ nothing
+//! it got further, or nothing went wrong for a while ─▶ nothing
 //! ```
 
 use std::{
@@ -21,8 +21,9 @@ use crate::{BusError, Consumer, Deliveries, Delivery, Membership, Share};
 /// Told after each change: none where everybody reads, else why somebody does not.
 pub type Tell = Arc<dyn Fn(Option<String>) + Send + Sync>;
 
-/// A consumer that follows one that failed reads again once something came, or once nothing went wrong
-/// for so long: there may be nothing to come.
+/// A consumer that follows one that failed reads again once it got further than that one, or once nothing
+/// went wrong for so long: there may be nothing to come. What comes alone proves nothing, for partitions
+/// that lack nothing go on beside one that does.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Who reads events: they are no group.
@@ -44,6 +45,8 @@ struct Wrong {
     why: String,
     /// That it showed while reading: a new consumer alone proves nothing.
     is_met_later: bool,
+    /// How far it had come by then.
+    considered: Position,
 }
 
 impl Bus {
@@ -68,26 +71,35 @@ impl Bus {
     where
         T: Send + 'static,
     {
-        let inner = made.inspect_err(|error| self.standing.fails(who, error, false))?;
+        let inner = made.inspect_err(|error| {
+            self.standing.fails(who, error, false, Position::START);
+        })?;
         let is_to_be_proved = self.standing.is_made(who);
         Ok(Box::new(Observed {
             inner,
             standing: Arc::clone(&self.standing),
             who: who.to_owned(),
+            considered: Position::START,
             steady_at: is_to_be_proved.then(|| Instant::now() + STEADY),
         }))
     }
 }
 
 impl Standing {
-    fn fails(&self, who: &str, error: &BusError, is_met_later: bool) {
+    fn fails(&self, who: &str, error: &BusError, is_met_later: bool, considered: Position) {
         // What is only away is there again with the next consumer.
         let is_met_later = is_met_later && !matches!(error, BusError::Unavailable(_));
         let why = told(error);
         self.change(|wrong| {
-            let before = wrong.get(who).is_some_and(|before| before.is_met_later);
-            let is_met_later = is_met_later || before;
-            wrong.insert(who.to_owned(), Wrong { why, is_met_later });
+            let before = wrong.get(who);
+            let is_met_later = is_met_later || before.is_some_and(|its| its.is_met_later);
+            let considered = before.map_or(considered, |its| its.considered.max(considered));
+            let now = Wrong {
+                why,
+                is_met_later,
+                considered,
+            };
+            wrong.insert(who.to_owned(), now);
         });
     }
 
@@ -107,6 +119,14 @@ impl Standing {
         self.change(|wrong| {
             wrong.remove(who);
         });
+    }
+
+    /// Whether nothing is wrong any more with who has come so far.
+    fn is_past(&self, who: &str, considered: Position) -> bool {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong
+            .get(who)
+            .is_none_or(|wrong| considered > wrong.considered)
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Wrong>)) {
@@ -165,8 +185,23 @@ struct Observed<T> {
     inner: Box<dyn Consumer<T>>,
     standing: Arc<Standing>,
     who: String,
+    considered: Position,
     /// When it counts as reading though nothing came; none where it counts already.
     steady_at: Option<Instant>,
+}
+
+impl<T> Observed<T> {
+    fn came(&mut self, considered: Position) {
+        self.considered = self.considered.max(considered);
+        if self.steady_at.is_some() && self.standing.is_past(&self.who, self.considered) {
+            self.steady_at = None;
+            self.standing.reads(&self.who);
+        }
+    }
+
+    fn failed(&self, error: &BusError) {
+        self.standing.fails(&self.who, error, true, self.considered);
+    }
 }
 
 #[async_trait]
@@ -178,9 +213,8 @@ impl<T: Send + 'static> Consumer<T> for Observed<T> {
                 biased;
                 next = self.inner.next() => {
                     match &next {
-                        Ok(_) if self.steady_at.take().is_some() => self.standing.reads(&self.who),
-                        Ok(_) => {}
-                        Err(error) => self.standing.fails(&self.who, error, true),
+                        Ok(deliveries) => self.came(deliveries.considered),
+                        Err(error) => self.failed(error),
                     }
                     return next;
                 }
@@ -194,7 +228,7 @@ impl<T: Send + 'static> Consumer<T> for Observed<T> {
 
     async fn commit(&mut self, considered: Position) -> Result<(), BusError> {
         let committed = self.inner.commit(considered).await;
-        committed.inspect_err(|error| self.standing.fails(&self.who, error, true))
+        committed.inspect_err(|error| self.failed(error))
     }
 }
 

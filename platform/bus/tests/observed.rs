@@ -71,13 +71,18 @@ fn gap() -> BusError {
     BusError::Gap {
         after: Position::dense(3),
         next: Position::dense(9),
+        help: "ask again".to_owned(),
     }
 }
 
 fn delivered() -> Next {
+    delivered_up_to(1)
+}
+
+fn delivered_up_to(position: u64) -> Next {
     Ok(Deliveries {
         messages: vec![],
-        considered: Position::dense(1),
+        considered: Position::dense(position),
         at_end: true,
     })
 }
@@ -111,6 +116,24 @@ async fn a_gap_is_told_until_something_is_delivered_again() {
     ));
     let mut consumer = bus.commands("inventory", &[]).await.unwrap();
     assert!(says(&told, "inventory"), "a new consumer proves nothing");
+    consumer.next().await.unwrap();
+    assert_eq!(*told.lock().unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_in_one_of_several_partitions_is_told_while_the_others_go_on() {
+    let before_it = || vec![delivered_up_to(3), Err(gap())];
+    let past_it = vec![delivered_up_to(3), delivered_up_to(9)];
+    let (bus, told) = bus(vec![Ok(before_it()), Ok(before_it()), Ok(past_it)]);
+    for _ in 0..2 {
+        let mut consumer = bus.commands("inventory", &[]).await.unwrap();
+        consumer.next().await.unwrap();
+        consumer.next().await.unwrap_err();
+        assert!(says(&told, "missing"));
+    }
+    let mut consumer = bus.commands("inventory", &[]).await.unwrap();
+    consumer.next().await.unwrap();
+    assert!(says(&told, "missing"), "it is where it was");
     consumer.next().await.unwrap();
     assert_eq!(*told.lock().unwrap(), None);
 }

@@ -44,6 +44,10 @@ use crate::{
 /// After how many gaps in a row an owner among others loads its rows anew.
 const MAX_GAPS: u32 = 8;
 
+/// A reader that was cut reads again once it got further, or once nothing went wrong for so long: there may
+/// be nothing to come.
+const STEADY: Duration = Duration::from_secs(10);
+
 /// The category of the streams that sagas are in.
 const SAGAS: &str = "saga";
 
@@ -54,8 +58,9 @@ pub struct Options {
     /// The categories of streams that hold what sagas wait for: what starts and cancels them, and
     /// the answers of those whom they send commands. Those of orders, where nothing is said.
     pub categories: Vec<String>,
-    /// How often the rows of the sagas in flight are saved, in ms, while they change. What a
-    /// restart reads again is at most this much of the log.
+    /// How often the rows of the sagas in flight are saved, in ms, while they change. A restart reads
+    /// again what came since, and where a partition of the bus lags behind the others, what came
+    /// since that one's place.
     pub save_interval_ms: u64,
     /// How often the sagas that began with an unknown definition are looked at again, in ms:
     /// whoever has it moves them, and nothing of that comes here.
@@ -182,6 +187,8 @@ pub(crate) struct Driver {
     to_load: BTreeSet<Uuid>,
     /// Those whose last owner had no definition for them: what they have missed is looked up.
     passed_over: BTreeSet<Uuid>,
+    /// When reading counts as sound again after it was cut; none where it does.
+    steady_at: Option<Instant>,
     /// When the sagas of unknown definitions are looked at again; none where there are none.
     look_at: Option<Instant>,
 }
@@ -233,6 +240,7 @@ impl Driver {
             moved,
             to_load: BTreeSet::new(),
             passed_over: BTreeSet::new(),
+            steady_at: None,
             look_at: None,
         };
         for (saga, row) in sagas {
@@ -324,11 +332,16 @@ impl Driver {
         // What operators do elsewhere stands in the sagas' own streams.
         let elsewhere = self.share.is_among_others().then_some(SAGAS);
         let filter = Filter::categories(&categories.chain(elsewhere).collect::<Vec<_>>());
-        let consumer = self.bus.events(self.considered, filter, &self.share);
+        let begun_at = self.considered;
+        let consumer = self.bus.events(begun_at, filter, &self.share);
         let mut consumer = consumer.await?;
+        self.steady_at = (*failures > 0).then(|| Instant::now() + STEADY);
         loop {
             self.step(&mut *consumer).await?;
-            if std::mem::take(failures) > 0 {
+            // What comes alone proves nothing: partitions that lack nothing go on beside one that does.
+            let is_sound = self.steady_at.is_none() || self.considered > begun_at;
+            if is_sound && std::mem::take(failures) > 0 {
+                self.steady_at = None;
                 self.standing.set_trouble(None);
             }
         }
@@ -358,12 +371,16 @@ impl Driver {
         let until_due = due
             .filter(|_| !is_due)
             .map(|at| (at - now).to_std().unwrap_or(Duration::ZERO));
-        let (save_at, look_at) = (self.save_at, self.look_at);
+        let (save_at, look_at, steady_at) = (self.save_at, self.look_at, self.steady_at);
         tokio::select! {
             biased;
             () = sleep_until(save_at) => self.save().await,
             () = sleep_until(look_at) => {
                 self.look_again();
+                Ok(())
+            }
+            () = sleep_until(steady_at) => {
+                self.steady_at = None;
                 Ok(())
             }
             Some(saga) = self.moved.recv() => {
