@@ -37,10 +37,15 @@ pub(crate) struct Options {
 /// database that others use too; what a restart reads again of a topic is little.
 const SAVE_INTERVAL_MS: u64 = 2_000;
 
+/// How long a view rests at most after a transaction that took long, in ms: queries that another
+/// process answers wait for it.
+const MAX_LINGER_MS: u64 = 1_000;
+
 /// What is written to a server costs far more than what is written to a file: a view that nobody
 /// waits for writes what came within its linger at once, however few events that is.
 fn on_servers(mut options: system::Options) -> system::Options {
     options.projections.projector.min_linger_events = 0;
+    options.projections.projector.max_linger_ms = MAX_LINGER_MS;
     options.orchestrator.save_interval_ms = SAVE_INTERVAL_MS;
     options
 }

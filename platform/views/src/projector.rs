@@ -449,9 +449,9 @@ impl<T: Target> Filler<T> {
             let next = tokio::select! {
                 biased;
                 written = written(writing), if !is_idle => Next::Written(written?),
+                () = self.considered.wanted(), if waits => Next::Write,
                 batch = subscription.next(), if !is_full && !is_cut => Next::Batch(batch),
                 () = std::future::ready(()), if waits && !many => Next::Write,
-                () = self.considered.wanted(), if waits => Next::Write,
                 () = tokio::time::sleep_until(*due_at), if waits => Next::Write,
                 // A log that has gone quiet leaves no checkpoint behind.
                 () = tokio::time::sleep_until(quiet_until), if owes => Next::Write,

@@ -33,7 +33,7 @@ impl Rounds {
                 if known.offset.is_some_and(|known| offset <= known) {
                     let reason = format!(
                         "partition {} wrote offset {offset} after {}: it was made anew or lost \
-                         records. Start a new generation",
+                         records: start the relay with a `--generation` that is one higher",
                         lane.partition,
                         known.offset.unwrap_or_default()
                     );
@@ -113,6 +113,8 @@ impl Rounds {
         let wait = Duration::from_millis(self.options.max_drain_ms);
         let acks = self.acks.clone();
         let all = async {
+            // A round without records waits for nobody.
+            self.settle()?;
             while !self.open.is_empty() {
                 acks.news().await;
                 self.settle()?;
