@@ -8,8 +8,9 @@ use recourse_event_store::{CheckpointError, Position, StoreError, typed};
 pub enum Error {
     /// There are no topics, and nobody said that this is the first start.
     #[error(
-        "there is no topic `{topic}`: where this is the first start, say so (`first_start`). \
-         Otherwise Kafka has lost what it had: start a new generation as a first start"
+        "there is no topic `{topic}`: where this is the first start, say so (`--first-start`). \
+         Otherwise Kafka has lost what it had: start the relay with `--first-start` and a \
+         `--generation` that was never used"
     )]
     NotStarted {
         /// The topic in which the relay keeps how far it has come.
@@ -17,8 +18,8 @@ pub enum Error {
     },
     /// The topics are those of another log, or of one that ended elsewhere: a backup was restored.
     #[error(
-        "the topics of generation {generation} do not belong to this log: {reason}. Start a new \
-         generation (`generation` {})", generation.saturating_add(1)
+        "the topics of generation {generation} do not belong to this log: {reason}. Start the \
+         relay with `--generation {}`", generation.saturating_add(1)
     )]
     OtherLog {
         /// Which generation.

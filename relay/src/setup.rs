@@ -105,7 +105,7 @@ pub(crate) async fn take(
         .verify(store, "the relay's checkpoint")
         .await
         .map_err(|error| Error::checkpoint(number, error))?;
-    check_ends(client, lanes, &checkpoint).await?;
+    check_ends(client, lanes, &checkpoint, &generation).await?;
     Ok(Place {
         generation,
         checkpoint,

@@ -52,10 +52,7 @@ pub(crate) async fn check(
     options: &Options,
     generation: &Generation,
 ) -> Result<(), Error> {
-    let again = format!(
-        "start a new generation (`generation` {})",
-        generation.number.saturating_add(1)
-    );
+    let again = generation.repair();
     let existing = client.existing().await?;
     let topics = generation.topics(client.topics());
     for (topic, partitions) in &topics {
@@ -84,7 +81,7 @@ pub(crate) async fn check(
         );
         return Err(wrong(&topic, reason));
     }
-    check_settings(client, options, &topics).await
+    check_settings(client, options, &topics, &again).await
 }
 
 /// Nothing may be compacted, nor be deleted sooner than is asked for, nor be refused for its size.
@@ -92,6 +89,7 @@ async fn check_settings(
     client: &Client,
     options: &Options,
     topics: &[(String, std::num::NonZeroU32)],
+    again: &str,
 ) -> Result<(), Error> {
     for (topic, settings) in settings(client, topics).await? {
         let number = |name: &str| {
@@ -100,9 +98,11 @@ async fn check_settings(
                 .and_then(|value| value.parse::<i64>().ok())
         };
         if settings.get("cleanup.policy").map(String::as_str) != Some("delete") {
-            let reason = "it is compacted, and then records are missing: set `cleanup.policy` to \
-                          `delete` and start a new generation";
-            return Err(wrong(&topic, reason.to_owned()));
+            let reason = format!(
+                "it is compacted, and then records are missing: set `cleanup.policy` to `delete` \
+                 and {again}"
+            );
+            return Err(wrong(&topic, reason));
         }
         let wanted = i64::try_from(options.retention_ms).unwrap_or(i64::MAX);
         if let Some(kept) = number("retention.ms").filter(|kept| (0..wanted).contains(kept)) {
@@ -178,8 +178,10 @@ pub(crate) async fn check_ends(
     client: &Client,
     lanes: Lanes,
     checkpoint: &Checkpoint,
+    generation: &Generation,
 ) -> Result<(), Error> {
     let written = checkpoint.lanes.clone();
+    let again = generation.repair();
     let client = client.clone();
     let checked = blocking(move || {
         let consumer = client.consumer(&client.topics().group(0, "ends"), kafka::Logged)?;
@@ -194,7 +196,7 @@ pub(crate) async fn check_ends(
                     topic: lane.topic.to_string(),
                     reason: format!(
                         "its partition {} ends at offset {high}, and {offset} was acknowledged: \
-                         it lost records or was made anew. Start a new generation",
+                         it lost records or was made anew: {again}",
                         lane.partition
                     ),
                 });

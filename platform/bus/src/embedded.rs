@@ -236,21 +236,23 @@ impl Tail {
         let mut after = self.considered;
         for event in &batch.events {
             if event.position <= after {
-                return Err(BusError::Gap {
-                    after,
-                    next: event.position,
-                });
+                return Err(gap(after, event.position));
             }
             after = event.position;
         }
         if batch.considered < after {
-            return Err(BusError::Gap {
-                after,
-                next: batch.considered,
-            });
+            return Err(gap(after, batch.considered));
         }
         self.considered = batch.considered;
         Ok(())
+    }
+}
+
+fn gap(after: Position, next: Position) -> BusError {
+    BusError::Gap {
+        after,
+        next,
+        help: "the log goes back: it is read again from the checkpoint".to_owned(),
     }
 }
 

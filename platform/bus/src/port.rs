@@ -39,12 +39,14 @@ pub enum BusError {
     #[error("the bus cannot read the event store")]
     Store(#[from] StoreError),
     /// A record is missing: a consumer that went on would let a mark seal the gap.
-    #[error("a record is missing between {after} and {next}")]
+    #[error("a record is missing between {after} and {next}: {help}")]
     Gap {
         /// The last that was seen.
         after: Position,
         /// The next that came.
         next: Position,
+        /// Where that is, and what to do.
+        help: String,
     },
     /// A record is not what its place says.
     #[error("the record at {position} cannot be read")]
@@ -109,7 +111,7 @@ pub trait Bus: Send + Sync + 'static {
 /// One member of a group.
 #[async_trait]
 pub trait Consumer<T>: Send {
-    /// Waits for more. At least once, in order; may be dropped while it waits.
+    /// Waits for more. At least once, in the order that the bus promises; may be dropped while it waits.
     ///
     /// # Errors
     /// After any error the consumer is done: ask the bus for a new one.

@@ -165,6 +165,7 @@ async fn a_missing_record_stops_who_reads_it_until_a_new_generation_brings_it() 
     sagas(&*world.store, 4..6).await;
     let gap = bounded(failure(&bus)).await;
     assert!(matches!(gap, BusError::Gap { .. }), "{gap}");
+    assert!(gap.to_string().contains("`--generation 2`"), "{gap}");
     let mut events = bus
         .events(Position::START, Filter::All, &Share::whole())
         .await
@@ -206,7 +207,7 @@ async fn a_topic_that_is_deleted_stops_the_relay_until_a_new_generation() {
         matches!(&ended, Error::Kafka(kafka::Error::Topic { topic, .. }) if topic.contains("stock")),
         "{ended}"
     );
-    assert!(ended.to_string().contains("`generation` 2"), "{ended}");
+    assert!(ended.to_string().contains("`--generation 2`"), "{ended}");
     let error = bounded(failure(&bus)).await;
     assert!(matches!(&error, BusError::Topic { .. }), "{error}");
     let repaired = Options {
@@ -352,7 +353,7 @@ async fn other_partitions_want_a_new_generation_and_work_goes_on_in_it() {
     };
     let refused = Running::new(&world.store, &wider).ended().await;
     let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("`generation` 2"), "{refused}");
+    assert!(refused.contains("`--generation 2`"), "{refused}");
     let wider = Options {
         generation: 2,
         ..wider
@@ -374,7 +375,7 @@ async fn other_partitions_want_a_new_generation_and_work_goes_on_in_it() {
     assert_eq!(service.by_target, to_each_stock(0..15));
     let late = bus.commands("a-group-that-comes-late", &["stock"]).await;
     assert!(
-        matches!(late, Err(BusError::Gap { after: Position::START, next }) if next == from),
+        matches!(late, Err(BusError::Gap { after: Position::START, next, .. }) if next == from),
         "it would miss what is before"
     );
     let late = bus

@@ -13,8 +13,32 @@ use std::fmt;
 
 use recourse_event_store::{Mark, Position};
 
-use super::record::{parse_place, place_text};
+use super::{
+    Generation,
+    record::{parse_place, place_text},
+};
 use crate::BusError;
+
+/// What comes after one place is not there, and what comes at another is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// The last that was seen.
+    pub(super) after: Position,
+    /// The next that came.
+    pub(super) next: Position,
+}
+
+impl Missing {
+    /// What a consumer of this topic says of it.
+    pub(super) fn of(self, topic: &str, generation: &Generation) -> BusError {
+        let Self { after, next } = self;
+        BusError::Gap {
+            after,
+            next,
+            help: format!("in `{topic}`: {}", generation.repair()),
+        }
+    }
+}
 
 /// A partition as a consumer has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +71,16 @@ impl Chain {
     /// Answers whether it is new.
     ///
     /// # Errors
-    /// [`BusError::Gap`] where the record before it was never seen.
+    /// [`Missing`] where the record before it was never seen.
     pub(super) fn take(
         &mut self,
         previous: Mark,
         place: Option<Mark>,
         considered: Option<Position>,
-    ) -> Result<bool, BusError> {
+    ) -> Result<bool, Missing> {
         let is_new = place.is_none_or(|place| place > self.last);
         if is_new && previous > self.last {
-            return Err(BusError::Gap {
+            return Err(Missing {
                 after: self.last.position,
                 next: place.unwrap_or(previous).position,
             });
@@ -117,11 +141,11 @@ mod tests {
     fn a_record_whose_predecessor_was_not_seen_is_a_gap() {
         let mut chain = Chain::after(Position::dense(3));
         let gap = chain.take(place(5, 0), Some(place(9, 0)), at(9));
-        assert!(
-            matches!(gap, Err(BusError::Gap { after, next })
-                if after == Position::dense(3) && next == Position::dense(9)),
-            "{gap:?}"
-        );
+        let missing = Missing {
+            after: Position::dense(3),
+            next: Position::dense(9),
+        };
+        assert_eq!(gap, Err(missing));
         assert_eq!(chain, Chain::after(Position::dense(3)));
     }
 

@@ -297,9 +297,15 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// An error that belongs to no call.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    // Who reads to the end of a partition has asked to be told.
-    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-        return;
+    match error.rdkafka_error_code() {
+        // Who reads to the end of a partition has asked to be told.
+        Some(RDKafkaErrorCode::PartitionEOF) => return,
+        // Said many times a second while a broker is away.
+        Some(code) if is_passing(code) => {
+            tracing::debug!(%error, reason, "Kafka is away for a while");
+            return;
+        }
+        _ => {}
     }
     tracing::warn!(%error, reason, "the client of Kafka has trouble");
 }

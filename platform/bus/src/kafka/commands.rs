@@ -8,7 +8,7 @@ use recourse_event_store::Position;
 
 use super::{
     Body, Client, Error, Generation, State,
-    chain::Chain,
+    chain::{Chain, Missing},
     client::blocking,
     reader::{Done, Item, Lane, Reader, Reading, Received},
 };
@@ -35,20 +35,22 @@ pub(super) async fn open(
                 ),
             });
         };
-        check(&state.topics, &topic, partitions.get())?;
+        check(&state.topics, &topic, partitions.get(), &generation)?;
         topics.push(topic);
     }
     let needed = needed(&client, &generation, state, group, categories).await?;
     if generation.from > needed {
-        return Err(BusError::Gap {
+        let missing = Missing {
             after: needed,
             next: generation.from,
-        });
+        };
+        let topic = topics.first().map_or(group, String::as_str);
+        return Err(missing.of(topic, &generation));
     }
     let reading = Reading {
         group: client.topics().group(generation.number, group),
         client,
-        log: generation.log,
+        generation: generation.clone(),
     };
     let reader = Reader::start(reading, move |consumer| {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -57,6 +59,7 @@ pub(super) async fn open(
     });
     Ok(Commands {
         reader,
+        generation,
         needed,
         lanes: BTreeMap::new(),
         reported: Position::START,
@@ -69,6 +72,7 @@ pub(super) fn check(
     existing: &BTreeMap<String, u32>,
     topic: &str,
     partitions: u32,
+    generation: &Generation,
 ) -> Result<(), BusError> {
     let found = existing.get(topic).copied();
     if found == Some(partitions) {
@@ -80,7 +84,7 @@ pub(super) fn check(
     };
     Err(BusError::Topic {
         topic: topic.to_owned(),
-        reason: format!("{reason}. Start a new generation with the relay"),
+        reason: format!("{reason}: {}", generation.repair()),
     })
 }
 
@@ -141,6 +145,7 @@ async fn needed(
 
 pub(super) struct Commands {
     reader: Reader,
+    generation: Generation,
     /// What a partition is read after where this group has committed nothing in it.
     needed: Position,
     lanes: BTreeMap<Lane, Share>,
@@ -219,6 +224,7 @@ impl Commands {
             lane,
             offset,
             record,
+            ..
         } = received;
         let Some(share) = self.lanes.get_mut(&lane) else {
             // On its way when the partition went to another member.
@@ -227,7 +233,8 @@ impl Commands {
         let place = record.body.place();
         let is_new = share
             .chain
-            .take(record.previous, place, record.considered)?;
+            .take(record.previous, place, record.considered)
+            .map_err(|missing| missing.of(&lane.topic, &self.generation))?;
         let position = place.map_or(share.chain.considered, |place| place.position);
         let until = if position <= self.reported {
             Until::Past(self.reported)
@@ -356,6 +363,7 @@ mod tests {
                 considered: Some(Position::dense(considered)),
                 body,
             },
+            bytes: 0,
         }])
     }
 
@@ -385,6 +393,7 @@ mod tests {
             let (items, receiver) = mpsc::channel(16);
             let commands = Commands {
                 reader: Reader::of(receiver),
+                generation: Generation::first(LogId(Uuid::nil())),
                 needed: Position::START,
                 lanes: BTreeMap::new(),
                 reported: Position::START,

@@ -22,7 +22,7 @@ use recourse_event_store::{Filter, Position, RecordedEvent};
 
 use super::{
     Body, Client, Generation, State,
-    chain::Chain,
+    chain::{Chain, Missing},
     commands::check,
     reader::{Item, Lane, Reader, Reading, Received},
     seek,
@@ -50,12 +50,13 @@ pub(super) async fn open(
 ) -> Result<Events, BusError> {
     let topic = client.topics().events(generation.number);
     let partitions = generation.event_partitions.get();
-    check(&state.topics, &topic, partitions)?;
+    check(&state.topics, &topic, partitions, &generation)?;
     if generation.from > wanted.after {
-        return Err(BusError::Gap {
+        let missing = Missing {
             after: wanted.after,
             next: generation.from,
-        });
+        };
+        return Err(missing.of(&topic, &generation));
     }
     let topic: Arc<str> = topic.into();
     let lanes: Vec<Lane> = wanted
@@ -70,7 +71,7 @@ pub(super) async fn open(
         // No member of it: a client needs the name of some group to read at all.
         group: client.topics().group(generation.number, "events"),
         client,
-        log: generation.log,
+        generation: generation.clone(),
     };
     let is_shortcut = !wanted.from_the_beginning.swap(false, Relaxed);
     let (after, to_seek) = (wanted.after, lanes.clone());
@@ -84,6 +85,7 @@ pub(super) async fn open(
     };
     Ok(Events {
         reader,
+        generation,
         partitions: lanes.into_iter().map(|lane| (lane, partition())).collect(),
         considered: after,
         is_shortcut,
@@ -93,6 +95,7 @@ pub(super) async fn open(
 
 pub(super) struct Events {
     reader: Reader,
+    generation: Generation,
     partitions: BTreeMap<Lane, Partition>,
     considered: Position,
     /// That not everything before `wanted.after` is read.
@@ -138,6 +141,7 @@ impl Events {
         if taken.is_err() && self.is_shortcut {
             self.wanted.from_the_beginning.store(true, Relaxed);
         }
+        let taken = taken.map_err(|missing| missing.of(&received.lane.topic, &self.generation));
         if !taken? {
             if let Body::Ended(next) = record.body {
                 partition.is_ended = Some(next);

@@ -121,13 +121,26 @@ pub(super) fn commit(consumer: &BaseConsumer<Context>, shared: &Shared, mode: Co
     if done.is_empty() {
         return;
     }
+    // What others have by now they commit themselves: a late effect of ours must not set them back.
+    let Ok(assigned) = consumer.assignment() else {
+        return;
+    };
     let mut offsets = TopicPartitionList::new();
     for (lane, done) in &done {
+        if assigned
+            .find_partition(&lane.topic, lane.partition)
+            .is_none()
+        {
+            continue;
+        }
         let mut offset = offsets.add_partition(&lane.topic, lane.partition);
         offset.set_metadata(done.chain.to_string());
         if let Err(error) = offset.set_offset(Offset::Offset(done.next_offset)) {
             tracing::warn!(%error, "an offset cannot be committed");
         }
+    }
+    if offsets.count() == 0 {
+        return;
     }
     if let Err(error) = consumer.commit(&offsets, mode) {
         tracing::warn!(%error, "offsets were not committed");

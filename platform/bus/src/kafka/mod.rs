@@ -70,8 +70,8 @@ pub struct Options {
     pub max_batch_records: usize,
     /// How many of those are ready to be taken at most.
     pub max_queued_batches: usize,
-    /// How many records may wait beside those before the partitions are paused.
-    pub max_waiting_records: usize,
+    /// How many bytes of records may wait beside those before the partitions are paused.
+    pub max_waiting_bytes: usize,
     /// The largest record, in bytes.
     pub max_record_bytes: usize,
     /// Further properties of librdkafka, as it names them. What the adapter sets itself stays.
@@ -89,7 +89,7 @@ impl Default for Options {
             commit_interval_ms: 250,
             max_batch_records: 512,
             max_queued_batches: 16,
-            max_waiting_records: 8_192,
+            max_waiting_bytes: 8 << 20,
             max_record_bytes: 4 << 20,
             properties: BTreeMap::new(),
         }
@@ -139,9 +139,10 @@ impl Bus {
             return Err(BusError::Checkpoint {
                 group: who.to_owned(),
                 reason: format!(
-                    "the topics of generation {} were made from the log {}, and this is {log}. \
-                     Start a new generation with the relay of this log",
-                    current.number, current.log
+                    "the topics of generation {} were made from the log {}, and this is {log}: {}",
+                    current.number,
+                    current.log,
+                    current.repair()
                 ),
             });
         }

@@ -27,11 +27,10 @@ use rdkafka::{
     message::{BorrowedMessage, Message as _},
     types::RDKafkaErrorCode,
 };
-use recourse_event_store::LogId;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Record,
+    Generation, Record,
     chain::Chain,
     client::{self, Client},
     membership::{Context, commit},
@@ -42,7 +41,7 @@ use crate::BusError;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The same while something waits for room in the queue.
-const LOOK_EVERY_WHILE_FULL: Duration = Duration::from_millis(1);
+const LOOK_EVERY_WHILE_FULL: Duration = Duration::from_millis(5);
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +49,9 @@ pub(super) struct Lane {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
 }
+
+/// What a record takes beside its data, roughly.
+const RECORD_BYTES: usize = 256;
 
 /// What a consumer is told, in the order in which it happened.
 #[derive(Debug)]
@@ -62,6 +64,15 @@ pub(super) enum Item {
     Records(Vec<Received>),
     /// Nothing more comes.
     Failed(BusError),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Records(records) => records.iter().map(|its| its.bytes).sum(),
+            Self::Assigned(_) | Self::Revoked(_) | Self::Failed(_) => 0,
+        }
+    }
 }
 
 /// A partition that is read from here on.
@@ -77,6 +88,8 @@ pub(super) struct Received {
     pub(super) lane: Lane,
     pub(super) offset: i64,
     pub(super) record: Record,
+    /// How large it is, in bytes, roughly.
+    pub(super) bytes: usize,
 }
 
 /// How far a partition had its effect.
@@ -113,8 +126,8 @@ pub(super) struct Reading {
     pub(super) client: Client,
     /// The group, for the broker.
     pub(super) group: String,
-    /// Which log the records have to come from.
-    pub(super) log: LogId,
+    /// The topics that are read. Their records have to come from its log.
+    pub(super) generation: Generation,
 }
 
 impl Reader {
@@ -205,6 +218,8 @@ struct Polling<'a> {
     shared: &'a Shared,
     /// What is still to be put in the queue.
     waiting: VecDeque<Item>,
+    /// How large that is.
+    waiting_bytes: usize,
     /// That everything is paused because much waits.
     is_paused: bool,
     /// That no partition came since: one that comes is not paused, however much waits.
@@ -220,6 +235,7 @@ impl<'a> Polling<'a> {
             reading,
             shared,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             is_paused: false,
             is_assignment_known: false,
             commit_at: None,
@@ -235,9 +251,10 @@ impl<'a> Polling<'a> {
     ) -> Result<bool, client::Error> {
         while let Some(item) = self.waiting.pop_front() {
             let is_last = matches!(item, Item::Failed(_));
+            let bytes = item.bytes();
             match sender.try_send(item) {
                 Ok(()) if is_last => return Ok(false),
-                Ok(()) => {}
+                Ok(()) => self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes),
                 Err(mpsc::error::TrySendError::Full(item)) => {
                     self.waiting.push_front(item);
                     break;
@@ -245,11 +262,10 @@ impl<'a> Polling<'a> {
                 Err(mpsc::error::TrySendError::Closed(_)) => return Ok(false),
             }
         }
-        let waiting = self.waiting_records();
-        let most = self.reading.client.options().max_waiting_records;
+        let most = self.reading.client.options().max_waiting_bytes;
         let is_full = match self.is_paused {
-            true => waiting > most / 2,
-            false => waiting >= most.max(1),
+            true => self.waiting_bytes > most / 2,
+            false => self.waiting_bytes >= most.max(1),
         };
         if is_full && !(self.is_paused && self.is_assignment_known) {
             consumer.pause(&consumer.assignment()?)?;
@@ -322,6 +338,8 @@ impl<'a> Polling<'a> {
         if records.is_empty() {
             return;
         }
+        let bytes = records.iter().map(|its| its.bytes);
+        self.waiting_bytes = bytes.fold(self.waiting_bytes, usize::saturating_add);
         let max = self.reading.client.options().max_batch_records;
         match self.waiting.back_mut() {
             Some(Item::Records(before)) if before.len() + records.len() <= max => {
@@ -333,30 +351,21 @@ impl<'a> Polling<'a> {
         }
     }
 
-    fn waiting_records(&self) -> usize {
-        let items = self.waiting.iter();
-        items
-            .map(|item| match item {
-                Item::Records(records) => records.len(),
-                _ => 0,
-            })
-            .sum()
-    }
-
     fn received(&mut self, message: &BorrowedMessage<'_>) -> Result<Received, BusError> {
         let record = Record::decode(message).map_err(|source| BusError::Malformed {
             position: source.position.unwrap_or_default(),
             source: source.into(),
         })?;
-        if record.log != self.reading.log {
+        let generation = &self.reading.generation;
+        if record.log != generation.log {
             return Err(BusError::Checkpoint {
                 group: self.reading.group.clone(),
                 reason: format!(
-                    "a record in `{}` comes from the log {}, and this is {}. Start a new \
-                     generation with the relay of this log",
+                    "a record in `{}` comes from the log {}, and this is {}: {}",
                     message.topic(),
                     record.log,
-                    self.reading.log
+                    generation.log,
+                    generation.repair()
                 ),
             });
         }
@@ -375,6 +384,7 @@ impl<'a> Polling<'a> {
             },
             offset: message.offset(),
             record,
+            bytes: RECORD_BYTES.saturating_add(message.payload_len()),
         })
     }
 
@@ -390,8 +400,7 @@ impl<'a> Polling<'a> {
             tracing::debug!(%error, "Kafka is away for a while");
             return None;
         }
-        let gone = "start a new generation with the relay, from a position at or before what its \
-                    consumers have seen";
+        let gone = self.reading.generation.repair();
         let reason = match code {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 format!("records that were not read yet are gone ({error}): {gone}")
@@ -463,55 +472,121 @@ mod tests {
         cluster
     }
 
-    #[tokio::test]
-    async fn a_partition_that_comes_while_the_queue_is_full_is_not_read_either() {
-        let cluster = cluster(400);
-        let max_batch_records = 8;
-        let client = Client::new(Options {
-            brokers: cluster.bootstrap_servers(),
-            max_batch_records,
-            max_waiting_records: max_batch_records,
-            ..Options::default()
-        });
-        let reading = Reading {
-            client: client.clone(),
-            group: "readers".to_owned(),
-            log: LOG,
-        };
-        let shared = Arc::new(Shared::default());
-        let context = Context {
-            client,
-            shared: Arc::clone(&shared),
-        };
-        let consumer = reading.client.consumer("readers", context).unwrap();
-        let comes = |partition| {
+    /// A thread's parts, moved by hand.
+    struct ByHand {
+        reading: Reading,
+        shared: Arc<Shared>,
+        consumer: BaseConsumer<Context>,
+    }
+
+    impl ByHand {
+        fn new(cluster: &MockCluster<'static, DefaultProducerContext>, options: Options) -> Self {
+            let client = Client::new(Options {
+                brokers: cluster.bootstrap_servers(),
+                ..options
+            });
+            let shared = Arc::new(Shared::default());
+            let context = Context {
+                client: client.clone(),
+                shared: Arc::clone(&shared),
+            };
+            Self {
+                consumer: client.consumer("readers", context).unwrap(),
+                reading: Reading {
+                    client,
+                    group: "readers".to_owned(),
+                    generation: Generation::first(LOG),
+                },
+                shared,
+            }
+        }
+
+        fn assign(&self, partition: i32) {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset("records", partition, Offset::Beginning)
                 .unwrap();
-            consumer.incremental_assign(&list).unwrap();
+            self.consumer.incremental_assign(&list).unwrap();
             let lane = Lane {
                 topic: "records".into(),
                 partition,
             };
             let assigned = Assigned { lane, chain: None };
-            lock(&shared.seen).push(Item::Assigned(vec![assigned]));
-        };
-        let (sender, _taken_by_nobody) = mpsc::channel(1);
-        let mut polling = Polling::new(&reading, &shared);
-        comes(0);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !(polling.is_paused && polling.waiting_records() > 0) {
-            assert!(polling.hand_on(&consumer, &sender).unwrap());
-            polling.poll(&consumer);
-            assert!(Instant::now() < deadline, "nothing comes");
+            lock(&self.shared.seen).push(Item::Assigned(vec![assigned]));
         }
-        comes(1);
+
+        fn turn_until(
+            &self,
+            polling: &mut Polling<'_>,
+            sender: &mpsc::Sender<Item>,
+            is_enough: impl Fn(&Polling<'_>) -> bool,
+        ) {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !is_enough(polling) {
+                assert!(polling.hand_on(&self.consumer, sender).unwrap());
+                polling.poll(&self.consumer);
+                assert!(Instant::now() < deadline, "nothing comes");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_burst_waits_together_and_pauses_nothing() {
+        let (cluster, max_batch_records) = (cluster(20), 16);
+        let by_hand = ByHand::new(
+            &cluster,
+            Options {
+                max_batch_records,
+                max_waiting_bytes: 100 * RECORD_BYTES,
+                ..Options::default()
+            },
+        );
+        let (sender, mut taken) = mpsc::channel(1);
+        let mut polling = Polling::new(&by_hand.reading, &by_hand.shared);
+        by_hand.assign(0);
+        by_hand.assign(1);
+        // The queue has one item: the news of the first partition. All else waits.
+        by_hand.turn_until(&mut polling, &sender, |polling| {
+            assert!(!polling.is_paused);
+            polling.waiting_bytes == 40 * RECORD_BYTES
+        });
+        for item in &polling.waiting {
+            assert!(
+                matches!(item, Item::Records(records) if records.len() <= max_batch_records)
+                    || matches!(item, Item::Assigned(_))
+            );
+        }
+        assert!(
+            polling.waiting.len() <= 6,
+            "{} items",
+            polling.waiting.len()
+        );
+        assert!(taken.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_comes_while_much_waits_is_not_read_either() {
+        let (cluster, max_batch_records) = (cluster(400), 8);
+        let by_hand = ByHand::new(
+            &cluster,
+            Options {
+                max_batch_records,
+                max_waiting_bytes: max_batch_records * RECORD_BYTES,
+                ..Options::default()
+            },
+        );
+        let (sender, _taken_by_nobody) = mpsc::channel(1);
+        let mut polling = Polling::new(&by_hand.reading, &by_hand.shared);
+        by_hand.assign(0);
+        by_hand.turn_until(&mut polling, &sender, |polling| {
+            polling.is_paused && polling.waiting_bytes > 0
+        });
+        by_hand.assign(1);
         // Once for the news, once for what came before it was paused.
         for _ in 0..50 {
-            assert!(polling.hand_on(&consumer, &sender).unwrap());
-            polling.poll(&consumer);
+            assert!(polling.hand_on(&by_hand.consumer, &sender).unwrap());
+            polling.poll(&by_hand.consumer);
         }
-        let waiting = polling.waiting_records();
+        let waiting = polling.waiting_bytes / RECORD_BYTES;
         assert!(waiting <= 4 * max_batch_records, "{waiting} wait");
     }
 }

@@ -71,7 +71,27 @@ pub struct Generation {
     pub command_partitions: BTreeMap<String, NonZeroU32>,
 }
 
+#[cfg(test)]
 impl Generation {
+    pub(super) fn first(log: LogId) -> Self {
+        Self {
+            number: 1,
+            log,
+            from: Position::START,
+            event_partitions: NonZeroU32::MIN,
+            command_partitions: BTreeMap::new(),
+        }
+    }
+}
+
+impl Generation {
+    /// What somebody has to do where its records are gone.
+    #[must_use]
+    pub fn repair(&self) -> String {
+        let next = self.number.saturating_add(1);
+        format!("start the relay with `--generation {next}`")
+    }
+
     /// The topics and how many partitions each has: events first, then commands by category.
     pub fn topics(&self, topics: &Topics) -> Vec<(String, NonZeroU32)> {
         let mut all = vec![(topics.events(self.number), self.event_partitions)];

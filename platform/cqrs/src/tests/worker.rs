@@ -358,6 +358,7 @@ impl Consumer<Delivery> for Cut {
         Err(BusError::Gap {
             after: Position::dense(1),
             next: Position::dense(3),
+            help: "ask again".to_owned(),
         })
     }
 
@@ -400,6 +401,7 @@ fn gap() -> BusError {
     BusError::Gap {
         after: Position::dense(1),
         next: Position::dense(3),
+        help: "ask again".to_owned(),
     }
 }
 
