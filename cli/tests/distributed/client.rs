@@ -10,14 +10,24 @@ use std::{
 
 use recourse_bench::http::{Address, Answer, Connection};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::PATIENCE;
 
-/// A client of the gateway.
+/// A client of the gateways: where one is away it goes to the next.
 #[derive(Clone)]
-pub(crate) struct Client(pub(crate) String);
+pub(crate) struct Client {
+    gateways: Vec<String>,
+    /// Which of them is asked.
+    at: Arc<AtomicUsize>,
+}
 
 impl Client {
+    pub(crate) fn new(gateways: Vec<String>) -> Self {
+        let at = Arc::default();
+        Self { gateways, at }
+    }
+
     /// One request; none where the gateway is away.
     pub(crate) async fn send(
         &self,
@@ -26,13 +36,19 @@ impl Client {
         headers: &[(&str, &str)],
         body: &Value,
     ) -> Option<Answer> {
-        let mut connection = Connection::new(Address::parse(&self.0).unwrap(), PATIENCE);
+        let at = self.at.load(Ordering::Relaxed);
+        let gateway = Address::parse(&self.gateways[at % self.gateways.len()]).unwrap();
+        let mut connection = Connection::new(gateway, PATIENCE);
         let body = match body {
             Value::Null => String::new(),
             body => body.to_string(),
         };
         let sent = connection.send(method, target, headers, body.into());
-        sent.await.ok()
+        let answer = sent.await.ok();
+        if answer.is_none() {
+            self.at.store(at + 1, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Sends it until it is taken, as a client does that is told to try again.
@@ -86,49 +102,101 @@ impl Client {
         placed["order_id"].as_str().unwrap().to_owned()
     }
 
-    /// Reads an order until it stands so.
-    pub(crate) async fn until_order_is(&self, order: &str, statuses: &[&str]) -> Value {
+    /// How an order stands; none where that is not to be had now.
+    pub(crate) async fn status(&self, order: &str) -> Option<String> {
         let target = format!("/v1/orders/{order}");
-        let mut last = Value::Null;
+        let answer = self.send("GET", &target, &[], &Value::Null).await?;
+        let order: Value = serde_json::from_slice(&answer.body).ok()?;
+        order["status"].as_str().map(str::to_owned)
+    }
+
+    /// Reads an order until it stands so.
+    pub(crate) async fn until_order_is(&self, order: &str, statuses: &[&str]) {
+        let mut last = None;
         let reading = async {
             loop {
-                last = self.insist("GET", &target, &[], &Value::Null).await;
-                if statuses.iter().any(|status| last["status"] == *status) {
-                    return last.clone();
+                // A view that catches up may not show it yet.
+                last = self.status(order).await.or(last.take());
+                if statuses
+                    .iter()
+                    .any(|status| last.as_deref() == Some(status))
+                {
+                    return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let read = tokio::time::timeout(PATIENCE, reading).await;
-        read.unwrap_or_else(|_| panic!("{order} is not {statuses:?}"))
+        read.unwrap_or_else(|_| panic!("{order} is not {statuses:?}: {last:?}"));
     }
 }
 
-/// Customers who buy until they are told to stop; every order of theirs.
-pub(crate) async fn buy(
+/// Customers who buy while something is done to the shop.
+pub(crate) struct Customers {
+    shared: Arc<Shared>,
+    buying: JoinSet<Vec<String>>,
+}
+
+struct Shared {
     client: Client,
-    number: usize,
-    count: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-) -> Vec<String> {
+    /// After each order.
+    rest: Duration,
+    placed: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Customers {
+    /// So many of them, who buy until they leave.
+    pub(crate) fn come(client: &Client, many: usize) -> Self {
+        Self::who_rest(client, many, Duration::from_millis(50))
+    }
+
+    /// The same, with a rest of so long after each order.
+    pub(crate) fn who_rest(client: &Client, many: usize, rest: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            rest,
+            placed: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+        });
+        let buying = (0..many).map(|number| buy(Arc::clone(&shared), number));
+        Self {
+            buying: buying.collect(),
+            shared,
+        }
+    }
+
+    /// Waits until they have placed so many orders more.
+    pub(crate) async fn buy_more(&self, more: usize) {
+        let placed = || self.shared.placed.load(Ordering::Relaxed);
+        let wanted = placed() + more;
+        let waiting = async {
+            while placed() < wanted {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.expect("orders are taken");
+    }
+
+    /// They leave, and have what they ordered.
+    pub(crate) async fn all_are_served(self) {
+        let Self { shared, buying } = self;
+        shared.is_over.store(true, Ordering::Relaxed);
+        for order in buying.join_all().await.concat() {
+            shared.client.until_order_is(&order, &["completed"]).await;
+        }
+    }
+}
+
+/// Every order of a customer.
+async fn buy(shared: Arc<Shared>, number: usize) -> Vec<String> {
     let mut orders = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.is_over.load(Ordering::Relaxed) {
         let key = format!("customer-{number}-{}", orders.len());
-        orders.push(client.place("tok_visa", &key).await);
-        count.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        orders.push(shared.client.place("tok_visa", &key).await);
+        shared.placed.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(shared.rest).await;
     }
     orders
-}
-
-/// Waits until they have placed so many more.
-pub(crate) async fn until_more(count: &AtomicUsize, more: usize) {
-    let wanted = count.load(Ordering::Relaxed) + more;
-    let waiting = async {
-        while count.load(Ordering::Relaxed) < wanted {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.expect("orders are taken");
 }

@@ -5,7 +5,11 @@
 //!                              │                        ▲
 //!                            store ─▶ relay ─▶ Kafka ───┘        PostgreSQL, MongoDB
 //!
-//! all of them but Kafka killed, one after the other
+//! here      all of them killed, one after the other
+//! owners    an orchestrator frozen until another has its sagas
+//! pairs     one of two of everything dead, and another build in its place
+//! wires     what is between them cut, stalled, slowed
+//! repairs   what they keep lost, or older than what was made of it
 //! ```
 
 #![allow(
@@ -13,28 +17,23 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod accidents;
 mod client;
 mod owners;
+mod pairs;
 mod process;
+mod repairs;
+mod store;
+mod wires;
 mod world;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::task::JoinSet;
-
-use crate::{
-    client::{buy, until_more},
-    world::World,
-};
+use crate::{client::Customers, world::World};
 
 /// Longer than anything here may take, on a machine that builds beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,40 +70,26 @@ async fn a_shop_of_processes_settles_every_order_whichever_of_them_is_killed() {
     }
 
     // Every process is killed under load, and comes back.
-    let count = Arc::new(AtomicUsize::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut customers = JoinSet::new();
-    for number in 0..3 {
-        customers.spawn(buy(client.clone(), number, count.clone(), stop.clone()));
-    }
+    let customers = Customers::come(&client, 3);
     let names: Vec<&'static str> = world.processes.keys().copied().collect();
     for name in names {
-        until_more(&count, 5).await;
-        world.processes.get_mut(name).unwrap().kill();
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        world.processes.get_mut(name).unwrap().start_again();
+        customers.buy_more(5).await;
+        world.process(name).kill();
+        world.process(name).start_again();
         if name != "store" {
             world.until_ready(name).await;
         }
-        until_more(&count, 5).await;
+        customers.buy_more(5).await;
     }
-    world.postgres.kill().unwrap();
-    until_more(&count, 1).await;
-    world.postgres.restart().unwrap();
-    world.mongodb.kill().unwrap();
-    until_more(&count, 1).await;
-    world.mongodb.restart().unwrap();
-    until_more(&count, 5).await;
-    stop.store(true, Ordering::Relaxed);
-    for orders in customers.join_all().await {
-        for order in orders {
-            client.until_order_is(&order, &["completed"]).await;
-        }
+    let engines = [&mut world.postgres, &mut world.mongodb, &mut world.kafka];
+    for engine in engines {
+        engine.kill().unwrap();
+        // Orders are taken all the same.
+        customers.buy_more(1).await;
+        engine.restart().unwrap();
+        customers.buy_more(5).await;
     }
-    let report = world.verify();
-    assert_eq!(
-        report["breaches"].as_array().map_or(0, Vec::len),
-        0,
-        "{report:#}"
-    );
+    customers.all_are_served().await;
+    world.verify();
+    world.is_calm();
 }

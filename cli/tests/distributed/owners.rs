@@ -1,22 +1,11 @@
 //! Two orchestrators share the sagas, and one of them acts on after it has lost its part.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use recourse_bench::http::{Address, Connection};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
-use crate::{
-    PATIENCE,
-    client::{buy, until_more},
-    world::{PATIENT, World},
-};
+use crate::{PATIENCE, client::Customers, world::World};
 
 const BOTH: [&str; 2] = ["orchestrator", "orchestrator-2"];
 
@@ -51,8 +40,7 @@ async fn until_both_own_some(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orchestrator_that_was_frozen_acts_on_what_others_have_by_then_and_harms_nobody() {
-    let further = [("orchestrator", "orchestrator-2")];
-    let Some(mut world) = World::with(&further, &PATIENT) else {
+    let Some(mut world) = World::of_two_orchestrators() else {
         return;
     };
     let client = world.client();
@@ -60,37 +48,26 @@ async fn an_orchestrator_that_was_frozen_acts_on_what_others_have_by_then_and_ha
     client.stock().await;
     until_both_own_some(&world).await;
 
-    let count = Arc::new(AtomicUsize::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut customers = JoinSet::new();
-    for number in 0..3 {
-        customers.spawn(buy(client.clone(), number, count.clone(), stop.clone()));
-    }
-    until_more(&count, 10).await;
+    let customers = Customers::come(&client, 3);
+    customers.buy_more(10).await;
     // It stops in the middle of what it does, and goes on with it when the other has its sagas.
     let [frozen, other] = BOTH;
     world.processes[frozen].freeze();
     until_owned(&world, other, |owned| owned == 4).await;
-    until_more(&count, 5).await;
+    customers.buy_more(5).await;
     world.processes[frozen].thaw();
     until_both_own_some(&world).await;
-    until_more(&count, 10).await;
+    customers.buy_more(10).await;
 
     // The other one is gone without a word.
-    world.processes.get_mut(other).unwrap().kill();
+    world.process(other).kill();
     until_owned(&world, frozen, |owned| owned == 4).await;
-    until_more(&count, 5).await;
-    world.processes.get_mut(other).unwrap().start_again();
+    customers.buy_more(5).await;
+    world.process(other).start_again();
     until_both_own_some(&world).await;
-    until_more(&count, 5).await;
+    customers.buy_more(5).await;
 
-    stop.store(true, Ordering::Relaxed);
-    for orders in customers.join_all().await {
-        for order in orders {
-            client.until_order_is(&order, &["completed"]).await;
-        }
-    }
-    let report = world.verify();
-    let breaches = report["breaches"].as_array().map_or(0, Vec::len);
-    assert_eq!(breaches, 0, "{report:#}");
+    customers.all_are_served().await;
+    world.verify();
+    world.is_calm();
 }
