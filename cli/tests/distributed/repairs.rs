@@ -207,7 +207,7 @@ async fn a_log_that_was_restored_is_refused_by_all_that_is_newer(world: &mut Wor
     }
 
     // Empty databases, a new generation.
-    for name in SERVICES.into_iter().chain(["relay", "gateway"]) {
+    for name in SERVICES.into_iter().chain(["relay", "gateway", "store"]) {
         world.process(name).kill();
     }
     let postgres = beside(world.postgres.address()).await;
@@ -218,9 +218,16 @@ async fn a_log_that_was_restored_is_refused_by_all_that_is_newer(world: &mut Wor
         process.set("--postgres", &postgres);
         process.set("--mongodb", &mongodb);
     }
-    for name in ["relay", "gateway"].into_iter().chain(SERVICES) {
+    // In whichever order: they wait, and say for what.
+    for name in SERVICES.into_iter().rev().chain(["gateway", "relay"]) {
         world.process(name).start_again();
     }
+    for name in ["orders", "relay"] {
+        world
+            .until_it_says(name, "waiting for the event store")
+            .await;
+    }
+    world.process("store").start_again();
     world.until_ready("gateway").await;
     settle(&client, &kept).await;
     // A client that repeats its request under its key has the same order again.
