@@ -49,7 +49,7 @@ pub struct Run {
     pub server: Option<Cost>,
     /// Processor time of this process, in microseconds an order.
     pub client_cpu_us_per_order: f64,
-    /// The views that were behind as the window ended.
+    /// How each view kept up, where the server says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub views: Vec<View>,
     /// What each process of the server cost, where they are named.
